@@ -1,0 +1,88 @@
+"""Draws a job's curves: loss, accuracy and learning rate over the epochs."""
+
+import functools
+import gc
+import io
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from models.history import Epoch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Kind = Literal["png", "svg"]
+MOST_POINTS = 2_000
+LEAST_MARKED = 30
+_drawing = threading.Lock()  # Matplotlib's font and text caches are not made for several threads
+
+
+def draw(title: str, epochs: Sequence[Epoch], kind: Kind) -> bytes:
+    """The curves as a PNG or SVG file; of a long history every n-th epoch is drawn, and the last."""
+    with _drawing:
+        step = max(1, len(epochs) // MOST_POINTS)
+        drawn = sorted({*range(0, len(epochs), step), max(len(epochs) - 1, 0)}) if epochs else []
+        rows = [epochs[n] for n in drawn]
+        figure = _figure_class()(figsize=(12, 3.8), layout="constrained")
+        figure.suptitle(title.replace("$", r"\$"), fontsize=12)
+        left, middle, right = figure.subplots(1, 3)
+        _plot(left, rows, "loss", {"train": "loss", "validation": "val_loss"})
+        _plot(middle, rows, "accuracy", {"train": "accuracy", "validation": "val_accuracy"})
+        _axis(right, "learning rate")
+        right.plot([row.epoch for row in rows], _numbers([row.learning_rate for row in rows]), color="#555555")
+        right.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+        file = io.BytesIO()
+        figure.savefig(file, format=kind, dpi=110)
+    # Figures refer to themselves: until the garbage collector comes by, each would keep 4 MB of pixels.
+    del figure, left, middle, right
+    gc.collect()
+    return file.getvalue()
+
+
+@functools.cache
+def _figure_class() -> "type[Figure]":
+    """Matplotlib, imported when first needed: it takes a third of a second and 30 MB.
+
+    What it brings stays for ever; frozen, it costs the garbage collector nothing (measured: 3 ms instead of 70).
+    """
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_svg  # noqa: F401 - both are needed sooner or later
+    from matplotlib.figure import Figure
+
+    gc.collect()
+    gc.freeze()
+    return Figure
+
+
+def _plot(axes: "Axes", rows: Sequence[Epoch], title: str, lines: dict[str, str]) -> None:
+    _axis(axes, title)
+    x = [row.epoch for row in rows]
+    marker = "o" if len(rows) < LEAST_MARKED else ""
+    for (label, name), colour in zip(lines.items(), ("#1f77b4", "#d95f02"), strict=True):
+        y = _numbers([row.metrics.get(name) for row in rows])
+        if np.isfinite(y).any():
+            axes.plot(x, y, label=label, color=colour, marker=marker, markersize=3.5)
+        unbounded = [row.epoch for row in rows if name in row.nonfinite]
+        if unbounded:
+            axes.axvline(unbounded[0], color=colour, linestyle=":", label=f"{label} not finite")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+    else:
+        axes.text(0.5, 0.5, "nothing measured yet", ha="center", va="center", transform=axes.transAxes, color="#777777")
+
+
+def _axis(axes: "Axes", title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25)
+
+
+def _numbers(values: Sequence[float | None]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    return np.array([np.nan if value is None else value for value in values], np.float64)

@@ -1,0 +1,48 @@
+"""What the routes work with, made once a process and handed to them by type."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.errors import NotFound
+from api.queue import Doorbell
+from api.reaper import Reaper
+from api.serving import Serving
+from api.tailer import Tailer
+from models.artifacts import ArtifactStore
+from models.database import Database
+from models.jobs import Job
+from models.settings import Settings
+
+
+@dataclass(frozen=True)
+class Room:
+    """Everything that lives as long as the API process."""
+
+    settings: Settings
+    database: Database
+    store: ArtifactStore
+    doorbell: Doorbell
+    reaper: Reaper
+    tailer: Tailer
+    serving: Serving
+
+
+def _room(request: Request) -> Room:
+    room: Room = request.app.state.room
+    return room
+
+
+InRoom = Annotated[Room, Depends(_room)]
+
+
+def _job(job_id: str, room: InRoom) -> Job:
+    with room.database.read() as session:
+        job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound(f"There is no such job. Received: {job_id[:64]}")
+    return job
+
+
+JobById = Annotated[Job, Depends(_job)]

@@ -1,0 +1,214 @@
+"""Every error the API answers with, and how it becomes RFC 9457 problem+json.
+
+ApiError
+ ├─ BadRequest        400  the request cannot be understood
+ ├─ Unauthorized      401  a key is missing or wrong
+ ├─ Forbidden         403  not from this Host or Origin
+ ├─ NotFound          404  no such job, model, artifact
+ ├─ Conflict          409  not in this status
+ ├─ TooLarge          413  more bytes, pixels or pictures than allowed
+ ├─ UnsupportedMedia  415  not a content type that is read here
+ ├─ Invalid           422  read, and wrong: one entry in `errors` for each mistake
+ └─ Unavailable       503  the database, the broker or the artifacts do not answer
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException as FrameworkError
+
+from models.spec import Problem, SpecError, problems_from
+
+MEDIA_TYPE = "application/problem+json"
+log = logging.getLogger(__name__)
+
+
+class ApiError(HTTPException):
+    """An answer that is not a success; `detail` is a sentence for people.
+
+    It is the framework's own kind of exception, since others are turned into 400 while a body is read.
+    """
+
+    status = 500
+    slug = "internal"
+
+    def __init__(self, detail: str, problems: Sequence[Problem] = (), headers: dict[str, str] | None = None) -> None:
+        super().__init__(self.status, detail, headers)
+        self.problems = problems
+
+
+class BadRequest(ApiError):
+    """400"""
+
+    status, slug = 400, "bad-request"
+
+
+class Unauthorized(ApiError):
+    """401"""
+
+    status, slug = 401, "unauthorized"
+
+
+class Forbidden(ApiError):
+    """403"""
+
+    status, slug = 403, "forbidden"
+
+
+class NotFound(ApiError):
+    """404"""
+
+    status, slug = 404, "not-found"
+
+
+class Conflict(ApiError):
+    """409"""
+
+    status, slug = 409, "conflict"
+
+
+class TooLarge(ApiError):
+    """413"""
+
+    status, slug = 413, "too-large"
+
+
+class UnsupportedMedia(ApiError):
+    """415"""
+
+    status, slug = 415, "unsupported-media-type"
+
+
+class Invalid(ApiError):
+    """422"""
+
+    status, slug = 422, "invalid"
+
+
+class Unavailable(ApiError):
+    """503"""
+
+    status, slug = 503, "unavailable"
+
+
+class ProblemEntry(BaseModel):
+    """One mistake in a body."""
+
+    pointer: str = Field(description="JSON pointer into the body that was sent", examples=["/network/layers/1/units"])
+    code: str = Field(examples=["too_small"])
+    detail: str = Field(examples=["units must be at least 1. Received: units=-3"])
+    received: Any = Field(None, examples=[-3])
+
+
+class ProblemDetails(BaseModel):
+    """An error as RFC 9457 has it."""
+
+    type: str = Field(examples=["urn:trainyard:problem:invalid"])
+    title: str = Field(examples=["Unprocessable Content"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["The body has 1 mistake."])
+    instance: str = Field(examples=["/v1/jobs"])
+    errors: list[ProblemEntry] | None = None
+
+
+def problem(request_path: str, error: ApiError) -> JSONResponse:
+    """The answer for `error`."""
+    body: dict[str, Any] = {
+        "type": f"urn:trainyard:problem:{error.slug}",
+        "title": HTTPStatus(error.status_code).phrase,
+        "status": error.status_code,
+        "detail": str(error.detail),
+        "instance": request_path,
+    }
+    if error.problems:
+        body["errors"] = [asdict(entry) for entry in error.problems]
+    return JSONResponse(body, error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def invalid(problems: Sequence[Problem]) -> Invalid:
+    """422 for these mistakes, the first one in words."""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return Invalid(f"{problems[0].detail}{more}", problems)
+
+
+def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that can answer with these errors."""
+    return {
+        error.status: {
+            "description": HTTPStatus(error.status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+        }
+        for error in errors
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer every failure as problem+json: never a traceback, never a path of the server."""
+
+    @app.exception_handler(ApiError)
+    async def known(request: Request, error: ApiError) -> JSONResponse:
+        return problem(request.url.path, error)
+
+    @app.exception_handler(SpecError)
+    async def bad_spec(request: Request, error: SpecError) -> JSONResponse:
+        return problem(request.url.path, invalid(error.problems))
+
+    @app.exception_handler(RequestValidationError)
+    async def bad_request(request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem(request.url.path, from_validation(error, _body_model(request)))
+
+    @app.exception_handler(FrameworkError)
+    async def by_framework(request: Request, error: FrameworkError) -> JSONResponse:
+        known = {kind.status: kind for kind in ApiError.__subclasses__()}
+        answer = known.get(error.status_code, BadRequest)(str(error.detail), headers=dict(error.headers or {}))
+        answer.status_code = error.status_code
+        return problem(request.url.path, answer)
+
+    @app.exception_handler(DBAPIError)
+    async def no_database(request: Request, error: DBAPIError) -> JSONResponse:
+        log.error("%s %s: the database does not answer: %s", request.method, request.url.path, error.orig)
+        return problem(request.url.path, Unavailable("The database does not answer; try again in a moment."))
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        # Starlette logs the traceback itself.
+        return problem(request.url.path, ApiError("The server met an error of its own; its log has the details."))
+
+
+def from_validation(error: RequestValidationError, model: type[BaseModel] | None) -> Invalid:
+    """422 for what FastAPI found wrong in a body, meant to be a `model`, in a query or in a path."""
+    in_body = [entry for entry in error.errors() if entry["loc"][:1] == ("body",)]
+    elsewhere = [entry for entry in error.errors() if entry["loc"][:1] != ("body",)]
+    problems = [
+        Problem(
+            pointer="",
+            code=str(entry["type"]),
+            detail=f"{entry['loc'][0]} parameter {entry['loc'][-1]}: {entry['msg']}. Received: {entry['input']!r:.100}",
+            received=repr(entry["input"])[:100],
+        )
+        for entry in elsewhere
+    ]
+    if in_body and in_body[0]["type"] == "json_invalid":
+        reason = in_body[0].get("ctx", {}).get("error", "")
+        problems.append(Problem("", "json_invalid", f"The body is not JSON: {reason}"))
+    elif in_body and in_body[0]["loc"] == ("body",) and in_body[0]["type"] == "missing":
+        problems.append(Problem("", "missing", "The body is empty: send a JSON object."))
+    elif in_body:
+        bare = [{**entry, "loc": entry["loc"][1:]} for entry in in_body]
+        problems.extend(problems_from(bare, error.body, model))
+    return invalid(problems)
+
+
+def _body_model(request: Request) -> type[BaseModel] | None:
+    """What the route wanted the body to be; it knows the names that a misspelled key may have meant."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    annotation = getattr(getattr(field, "field_info", None), "annotation", None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None

@@ -1,0 +1,160 @@
+"""What a job measured: epochs as rows or CSV, its log, its curves, its evaluation and its files."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+
+from api import curves
+from api.deps import InRoom, JobById, Room
+from api.errors import Conflict, Invalid, NotFound, Unavailable, documented
+from api.tailer import epoch_fields
+from api.views import Metrics, Moment, Page
+from models.history import Epoch, Evaluation, Event, epochs_after, history_after, history_csv
+from models.jobs import TERMINAL, Job
+from models.registry import Artifact
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+MEDIA_TYPES = {"onnx": "application/octet-stream", "csv": "text/csv", "json": "application/json"}
+EVERYTHING = 1_000_000
+
+
+class EpochView(BaseModel):
+    """One epoch."""
+
+    seq: int = Field(examples=[12])
+    epoch: int = Field(examples=[3])
+    attempt: int = Field(examples=[1])
+    at: Moment
+    seconds: float = Field(description="wall time, training and validation", examples=[0.31])
+    learning_rate: float | None = Field(examples=[0.001])
+    metrics: Metrics = Field(examples=[{"loss": 0.31, "accuracy": 0.89, "val_loss": 0.35, "val_accuracy": 0.87}])
+    nonfinite: dict[str, str] = Field(description="what is null because it is not finite", examples=[{}])
+
+
+class ArtifactView(BaseModel):
+    """One file."""
+
+    name: str = Field(examples=["model.onnx"])
+    size: int = Field(description="bytes")
+    sha256: str
+    created_at: Moment
+    url: str
+
+
+@router.get(
+    "/metrics",
+    response_model=Page[EpochView],
+    responses=documented(NotFound, Invalid) | {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+def metrics(
+    job: JobById,
+    room: InRoom,
+    after: Annotated[int, Query(ge=0, description="a `seq`: rows beyond it")] = 0,
+    names: Annotated[str | None, Query(description="metrics to give, separated by commas")] = None,
+    limit: Annotated[int, Query(ge=1, le=100_000)] = 10_000,
+    accept: Annotated[str, Header()] = "",
+) -> Any:
+    """Rows by epoch, in order."""
+    with room.database.read() as session:
+        rows = epochs_after(session, job.id, after, limit + 1)
+    if accept.startswith("text/csv"):
+        return PlainTextResponse(history_csv(rows[:limit]), media_type="text/csv")
+    wanted = None if names is None else {name.strip() for name in names.split(",")}
+    page = [_epoch_view(row, wanted) for row in rows[:limit]]
+    return Page(data=page, next=str(page[-1].seq) if len(rows) > limit else None)
+
+
+@router.get("/log", response_class=PlainTextResponse, responses=documented(NotFound))
+def log(job: JobById, room: InRoom) -> str:
+    """The job's story as text, a line an event or epoch."""
+    with room.database.read() as session:
+        rows = history_after(session, job.id, 0, EVERYTHING)
+    return "".join(f"{row.at:%Y-%m-%d %H:%M:%S} {_line(row)}\n" for row in rows)
+
+
+@router.get("/curves.png", response_class=Response, responses=documented(NotFound))
+def curves_png(job: JobById, room: InRoom) -> Response:
+    """Loss, accuracy and learning rate over the epochs; also while it runs."""
+    return Response(_curves(job, room, "png"), media_type="image/png")
+
+
+@router.get("/curves.svg", response_class=Response, responses=documented(NotFound))
+def curves_svg(job: JobById, room: InRoom) -> Response:
+    """Loss, accuracy and learning rate over the epochs; also while it runs."""
+    return Response(_curves(job, room, "svg"), media_type="image/svg+xml")
+
+
+@router.get("/evaluation", responses=documented(NotFound, Conflict))
+def evaluation(job: JobById, room: InRoom) -> dict[str, Any]:
+    """Loss and metrics on the test set; confusion matrix (rows: true class), classes one by one, worst mistakes."""
+    with room.database.read() as session:
+        found = session.get(Evaluation, job.id)
+    if found is None:
+        ended = f"The job has {job.status} without a model." if job.status in TERMINAL else f"The job is {job.status}."
+        raise Conflict(f"{ended} An evaluation exists once a model is trained.")
+    return found.data
+
+
+@router.get("/artifacts", responses=documented(NotFound))
+def artifacts(job: JobById, room: InRoom) -> Page[ArtifactView]:
+    """The files the job left."""
+    with room.database.read() as session:
+        rows = session.scalars(select(Artifact).where(Artifact.job_id == job.id).order_by(Artifact.name)).all()
+    return Page(
+        data=[
+            ArtifactView(
+                name=row.name,
+                size=row.size,
+                sha256=row.sha256,
+                created_at=row.created_at,
+                url=f"/v1/jobs/{job.id}/artifacts/{row.name}",
+            )
+            for row in rows
+        ]
+    )
+
+
+@router.get("/artifacts/{name}", response_class=Response, responses=documented(NotFound, Unavailable))
+def artifact(job: JobById, name: str, room: InRoom, request: Request) -> Response:
+    """One file, whole."""
+    with room.database.read() as session:
+        row = session.get(Artifact, (job.id, name))
+    if row is None:
+        raise NotFound(f"The job has no such artifact. Received: {name[:64]}")
+    try:
+        data = room.store.read(row.key)
+    except OSError as error:
+        raise Unavailable(f"The artifact {name} cannot be read from its store just now.") from error
+    media_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+    headers = {"ETag": f'"{row.sha256}"', "Content-Disposition": f'attachment; filename="{name}"'}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=media_type, headers=headers)
+
+
+def _epoch_view(row: Epoch, wanted: set[str] | None) -> EpochView:
+    fields = epoch_fields(row)
+    if wanted is not None:
+        fields["metrics"] = {name: value for name, value in fields["metrics"].items() if name in wanted}
+    return EpochView(seq=row.seq, attempt=row.attempt, at=row.at, **fields)
+
+
+def _line(row: Epoch | Event) -> str:
+    if isinstance(row, Epoch):
+        values = row.metrics | row.nonfinite
+        told = "  ".join(
+            f"{key} {value:.4f}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()
+        )
+        return f"epoch {row.epoch}: {told}  ({row.seconds:.2f} s)"
+    if row.type == "log":
+        return str(row.data["message"])
+    return f"{row.type}: " + ", ".join(str(value) for value in row.data.values())
+
+
+def _curves(job: Job, room: Room, kind: curves.Kind) -> bytes:
+    with room.database.read() as session:
+        rows = epochs_after(session, job.id, 0, EVERYTHING)
+    return curves.draw(job.name or job.id, rows, kind)

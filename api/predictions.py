@@ -1,0 +1,141 @@
+"""Predictions: pictures or arrays in, classes out, in this process and within a millisecond."""
+
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+from pydantic_core import to_json
+
+from api.deps import InRoom, JobById, Room
+from api.errors import ApiError, Conflict, Invalid, NotFound, TooLarge, Unavailable, UnsupportedMedia, documented
+from api.inference.answers import answer
+from api.inference.errors import InputError
+from api.inference.inputs import read_inputs
+from api.serving import Served
+from api.views import ModelRef
+from models.jobs import TERMINAL
+from models.spec import Problem
+
+router = APIRouter(tags=["predict"])
+# Up to so many bytes the event loop does the work itself, which is quicker than to hand it to a thread.
+SMALL_BYTES = 100_000
+ERRORS: dict[int, type[ApiError]] = {413: TooLarge, 415: UnsupportedMedia, 422: Invalid}
+BLANK = [[0] * 28] * 28
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/png": {"schema": {"type": "string", "format": "binary"}},
+            "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "image": {"description": "a picture file in base64, or a list of them"},
+                        "pixels": {"description": "28x28 numbers from 0 to 255, light on dark, or a list of such"},
+                        "instances": {"description": "a list of 28x28 or 28x28x1 arrays"},
+                    },
+                },
+                "example": {"pixels": BLANK},
+            },
+        },
+    }
+}
+
+
+class Seen(BaseModel):
+    """What the model was shown, and how the picture became that."""
+
+    png: str = Field(description="28x28 PNG in base64")
+    steps: list[str] = Field(examples=[["inverted", "cropped", "fitted into 20x20", "centred by mass"]])
+    warnings: list[str]
+
+
+class Prediction(BaseModel):
+    """The answer for one picture."""
+
+    label: int = Field(examples=[7])
+    class_name: str = Field(examples=["7"])
+    probability: float = Field(examples=[0.998])
+    probabilities: list[float]
+    seen: Seen | None = Field(None, description="with ?seen=true")
+
+
+class ServedBy(ModelRef):
+    """The version that answered."""
+
+    job_id: str
+
+
+class Predictions(BaseModel):
+    """One answer for each picture, in their order."""
+
+    model: ServedBy
+    predictions: list[Prediction]
+
+
+WantsSeen = Annotated[bool, Query(description="also show what the model was shown")]
+ANSWERS = documented(NotFound, Conflict, TooLarge, UnsupportedMedia, Invalid, Unavailable) | {
+    200: {"model": Predictions}
+}
+
+
+@router.post("/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
+async def predict(request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
+    """Ask the default model: TRAINYARD_DEFAULT_MODEL, else `mnist`, else `digits`."""
+    return await _answer(request, await _find("", room), seen)
+
+
+@router.post("/v1/models/{ref}/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
+async def predict_by_model(ref: str, request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
+    """Ask `name` (its champion), `name:version` or `name@champion`."""
+    return await _answer(request, await _find(ref, room), seen)
+
+
+@router.post("/v1/jobs/{job_id}/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
+async def predict_by_job(job: JobById, request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
+    """Ask the model that this job became."""
+    served = await to_thread.run_sync(room.serving.find_of_job, job.id)
+    if served is None:
+        later = "" if job.status in TERMINAL else ": ask again when it has succeeded"
+        raise Conflict(f"The job is {job.status} and has no model{later}.")
+    return await _answer(request, served, seen)
+
+
+async def _find(ref: str, room: Room) -> Served:
+    served = room.serving.remembered(ref)
+    return served if served is not None else await to_thread.run_sync(room.serving.find, ref)
+
+
+async def _answer(request: Request, served: Served, seen: bool) -> Response:
+    body = await request.body()
+    content_type = request.headers.get("content-type", "")
+
+    def work() -> bytes:
+        return _predict(served, content_type, body, seen)
+
+    answered = work() if len(body) <= SMALL_BYTES else await to_thread.run_sync(work)
+    return Response(answered, media_type="application/json")
+
+
+def _predict(served: Served, content_type: str, body: bytes, seen: bool) -> bytes:
+    version = served.version
+    serving = version.serving
+    try:
+        inputs = read_inputs(content_type, body, shape=tuple(serving["shape"]), recipe=serving["recipe"])
+    except InputError as error:
+        raise _as_api_error(error) from error
+    outputs = served.predictor.predict(inputs.images)
+    shown = inputs.seen if seen else None
+    predictions = answer(outputs, serving["labels"], serving["class_names"], shown)
+    model = {"name": version.name, "version": version.version, "job_id": version.job_id}
+    return to_json({"model": model, "predictions": predictions})
+
+
+def _as_api_error(error: InputError) -> ApiError:
+    mistake = Problem(error.pointer, error.code, error.detail, error.received)
+    return ERRORS[error.status](error.detail, [mistake])

@@ -1,0 +1,131 @@
+"""Who may ask: Host, Origin, key, content type and body size are checked before anything is read.
+
+Without keys any page open in a browser on this machine could reach a loopback server, hence Host (against names that
+are made to point here) and Origin (against other pages), and no write with a form's content type.
+"""
+
+import hmac
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import ApiError, BadRequest, Forbidden, TooLarge, Unauthorized, UnsupportedMedia, problem
+from models.settings import Settings, is_loopback
+
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/docs", "/openapi.json"})
+READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Gate:
+    """ASGI middleware that lets a request in or answers it with a problem."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self.keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self.hosts = {settings.host.lower(), *(host.lower() for host in settings.allowed_hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            self._check(scope, Headers(scope=scope))
+        except ApiError as error:
+            await problem(scope["path"], error)(scope, receive, send)
+            return
+        await self.app(scope, self._counted(receive), send)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        self._check_host(headers.get("host", ""))
+        self._check_origin(headers)
+        if not (scope["path"] in OPEN_PATHS or scope["path"].startswith("/docs/")):
+            self._check_key(headers.get("authorization", ""))
+        if scope["method"] not in READ_METHODS:
+            self._check_body(scope, headers)
+
+    def _check_host(self, host: str) -> None:
+        name = _host_name(host)
+        if self.keys or name in self.hosts or is_loopback(name):
+            return
+        if not self.settings.loopback and _is_address(name):
+            return
+        raise Forbidden(f"This server does not answer to the Host {name!r}; TRAINYARD_ALLOWED_HOSTS can name it.")
+
+    def _check_origin(self, headers: Headers) -> None:
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+            raise Forbidden(f"Requests from pages of another origin are refused. Received: Origin: {origin[:200]}")
+
+    def _check_key(self, authorization: str) -> None:
+        if not self.keys:
+            return
+        scheme, _, key = authorization.partition(" ")
+        # Every key is compared, so that the time taken says nothing about them.
+        matches = [hmac.compare_digest(key.strip().encode(), known) for known in self.keys]
+        if scheme.lower() != "bearer" or not any(matches):
+            raise Unauthorized(
+                "A key is needed: send `Authorization: Bearer <key>`.", headers={"WWW-Authenticate": "Bearer"}
+            )
+
+    def _check_body(self, scope: Scope, headers: Headers) -> None:
+        length = headers.get("content-length", "")
+        if length and not (length.isascii() and length.isdigit()):
+            raise BadRequest(f"Content-Length is not a number. Received: {length[:40]}")
+        if length and int(length) > self.settings.max_body_bytes:
+            raise self._too_large()
+        if (length and int(length) > 0) or "transfer-encoding" in headers:
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            form = kind == "multipart/form-data" and scope["path"].endswith("predict")
+            if not (form or kind.startswith("image/") or kind == "application/json" or kind.endswith("+json")):
+                raise UnsupportedMedia(
+                    f"Bodies are JSON or pictures: send `Content-Type: application/json`. Received: {kind or 'none'}"
+                )
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"A request body may have {self.settings.max_body_mb:g} MB (TRAINYARD_MAX_BODY_MB).")
+
+    def _counted(self, receive: Receive) -> Receive:
+        """`receive` that stops a body that says nothing of its length."""
+        total = 0
+
+        async def counted() -> Message:
+            nonlocal total
+            message = await receive()
+            total += len(message.get("body", b""))
+            if total > self.settings.max_body_bytes:
+                raise self._too_large()
+            return message
+
+        return counted
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to serve other machines without keys, unless told to.
+
+    Raises:
+        ValueError: with what to do about it.
+    """
+    if not (settings.loopback or settings.api_keys or settings.insecure):
+        raise ValueError(
+            f"TRAINYARD_HOST={settings.host} can be reached from other machines and there are no keys: set "
+            "TRAINYARD_API_KEYS, or TRAINYARD_INSECURE=true if something else guards the door."
+        )
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _is_address(name: Any) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

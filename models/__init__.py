@@ -1,0 +1,1 @@
+"""What the API and the workers agree on: settings, the spec, the database and where artifacts live."""

@@ -1,0 +1,268 @@
+"""The job: its row, the law of its statuses, and the few guarded statements through which it ever changes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from sqlalchemy import Boolean, ColumnElement, ForeignKey, Index, Integer, String, delete, func, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.database import Base, now
+from models.history import EpochResult, Event, split_nonfinite
+from models.ids import new_id
+from models.spec import JobSpec
+
+
+class Status(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+# The law: which status may follow which. A lost worker, or one that stops, puts its job back to queued.
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.PAUSED, Status.CANCELLED}),
+    Status.RUNNING: frozenset({Status.QUEUED, Status.PAUSED, Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}),
+    Status.PAUSED: frozenset({Status.QUEUED, Status.CANCELLED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+TERMINAL = frozenset(status for status, following in TRANSITIONS.items() if not following)
+Phase = Literal["loading", "compiling", "training", "evaluating", "exporting"]
+FailureKind = Literal["user", "dataset_unavailable", "diverged", "timeout", "out_of_memory", "worker_lost", "internal"]
+
+
+class Job(Base):
+    """What a user submitted, and how far it came."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[str]
+    name: Mapped[str]
+    notes: Mapped[str]
+    tags: Mapped[list[str]]
+    owner: Mapped[str | None]
+    dataset: Mapped[str]
+    device: Mapped[str]
+    priority: Mapped[int]
+    spec: Mapped[dict[str, Any]]
+
+    status: Mapped[str] = mapped_column(default=Status.QUEUED)
+    requested: Mapped[str | None]
+    keep_model: Mapped[bool] = mapped_column(Boolean, default=False)
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    last_seq: Mapped[int] = mapped_column(Integer, default=0)
+    heartbeat: Mapped[int] = mapped_column(Integer, default=0)
+    worker: Mapped[str | None]
+
+    phase: Mapped[str | None]
+    epoch: Mapped[int] = mapped_column(Integer, default=0)
+    epochs: Mapped[int]
+    seconds_per_epoch: Mapped[float | None]
+    checkpoint: Mapped[str | None]
+    latest_metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    best_metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    evaluation: Mapped[dict[str, Any] | None]
+    failure_kind: Mapped[str | None]
+    failure_message: Mapped[str | None]
+    model_name: Mapped[str | None]
+    model_version: Mapped[int | None]
+
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(None, "status", "id"),
+        Index(None, "dataset", "id"),
+        Index(None, "owner", "id"),
+    )
+
+
+class JobTag(Base):
+    """The tags once more, by tag, so that finding jobs by one stays quick."""
+
+    __tablename__ = "job_tags"
+
+    tag: Mapped[str] = mapped_column(String(64), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+def create(session: Session, spec: JobSpec, owner: str | None = None) -> Job:
+    """Insert a queued job for `spec`, with its first event. The caller commits, then rings."""
+    job = Job(
+        id=new_id("job"),
+        kind=spec.kind,
+        name=spec.name,
+        notes=spec.notes,
+        tags=list(spec.tags),
+        owner=owner,
+        dataset=spec.dataset.name,
+        device=spec.device,
+        priority=spec.priority,
+        spec=spec.model_dump(mode="json"),
+        epochs=spec.epochs,
+        last_seq=1,
+    )
+    session.add(job)
+    session.flush()
+    set_tags(session, job.id, job.tags)
+    session.add(Event(job_id=job.id, seq=1, attempt=0, type="state", data={"status": Status.QUEUED}))
+    return job
+
+
+def set_tags(session: Session, job_id: str, tags: Sequence[str]) -> None:
+    """Make the rows by tag match `tags`."""
+    session.execute(delete(JobTag).where(JobTag.job_id == job_id))
+    session.add_all(JobTag(tag=tag, job_id=job_id) for tag in dict.fromkeys(tags))
+
+
+def move(
+    session: Session,
+    job_id: str,
+    to: Status,
+    *,
+    sources: frozenset[Status] | None = None,
+    by_attempt: int | None = None,
+    at_heartbeat: int | None = None,
+    reason: str | None = None,
+    **values: Any,
+) -> bool:
+    """The one gate for a status: change it if the law allows, in one statement, and record the event.
+
+    Args:
+        sources: narrows the statuses it may come from.
+        by_attempt: only while this attempt owns the job; a worker that was given up for dead changes nothing.
+        at_heartbeat: only while the heartbeat still has this value.
+        reason: a sentence for people, kept in the event.
+        values: further columns set by the same statement.
+
+    Returns:
+        Whether the job moved; False leaves everything as it was.
+    """
+    lawful = frozenset(status for status, following in TRANSITIONS.items() if to in following)
+    statement = update(Job).where(Job.id == job_id, Job.status.in_(lawful & (sources or lawful)))
+    if by_attempt is not None:
+        statement = statement.where(Job.attempt == by_attempt)
+    if at_heartbeat is not None:
+        statement = statement.where(Job.heartbeat == at_heartbeat)
+    if to in TERMINAL:
+        values |= {"finished_at": now(), "requested": None, "phase": None}
+    if to == Status.QUEUED:
+        values |= {"worker": None, "phase": None}
+    statement = statement.values(status=to, last_seq=Job.last_seq + 1, heartbeat=Job.heartbeat + 1, **values)
+    row = session.execute(statement.returning(Job.last_seq, Job.attempt)).one_or_none()
+    if row is None:
+        return False
+    data: dict[str, Any] = {"status": to, "reason": reason} if reason else {"status": to}
+    session.add(Event(job_id=job_id, seq=row.last_seq, attempt=row.attempt, type="state", data=data))
+    return True
+
+
+def claim(session: Session, job_id: str, worker: str) -> Job | None:
+    """Take a queued job for `worker`; its new attempt number guards every later write.
+
+    Returns:
+        The job, or None when it is not to be had.
+    """
+    taken = move(
+        session,
+        job_id,
+        Status.RUNNING,
+        sources=frozenset({Status.QUEUED}),
+        worker=worker,
+        attempt=Job.attempt + 1,
+        phase="loading",
+        started_at=func.coalesce(Job.started_at, now()),
+    )
+    return session.get(Job, job_id, populate_existing=True) if taken else None
+
+
+def beat(session: Session, job_id: str, attempt: int) -> bool:
+    """Show that this attempt is alive; False when it does not own the job any more."""
+    statement = update(Job).where(*_owned(job_id, attempt)).values(heartbeat=Job.heartbeat + 1)
+    return session.execute(statement.returning(Job.id)).one_or_none() is not None
+
+
+def set_phase(session: Session, job_id: str, attempt: int, phase: Phase) -> bool:
+    """Say what the attempt does now; False when it does not own the job any more."""
+    statement = update(Job).where(*_owned(job_id, attempt)).values(heartbeat=Job.heartbeat + 1, phase=phase)
+    return session.execute(statement.returning(Job.id)).one_or_none() is not None
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the job's owner wants of the worker now."""
+
+    requested: str | None
+    keep_model: bool
+
+
+def control(session: Session, job_id: str, attempt: int) -> Control | None:
+    """What is requested of this attempt; None when it does not own the job any more."""
+    row = session.execute(select(Job.requested, Job.keep_model).where(*_owned(job_id, attempt))).one_or_none()
+    return None if row is None else Control(row.requested, row.keep_model)
+
+
+def record_epochs(session: Session, job_id: str, attempt: int, results: Sequence[EpochResult], **values: Any) -> bool:
+    """Write epochs, and further columns of the job, in one transaction with the fence; False when fenced out."""
+    last = results[-1]
+    latest, _ = split_nonfinite(last.metrics)
+    values |= {"epoch": last.epoch, "seconds_per_epoch": last.seconds, "latest_metrics": latest}
+    first = _take_numbers(session, job_id, attempt, len(results), values)
+    if first is None:
+        return False
+    session.add_all(result.row(job_id, attempt, first + n) for n, result in enumerate(results))
+    return True
+
+
+def record_event(session: Session, job_id: str, attempt: int, type_: str, data: dict[str, Any], **values: Any) -> bool:
+    """Write one event, and further columns of the job with it; False when the attempt was fenced out."""
+    seq = _take_numbers(session, job_id, attempt, 1, values)
+    if seq is None:
+        return False
+    session.add(Event(job_id=job_id, seq=seq, attempt=attempt, type=type_, data=data))
+    return True
+
+
+def request_cancel(session: Session, job_id: str, keep_model: bool) -> Literal["cancelled", "requested"] | None:
+    """Cancel a job that no worker has, or ask the worker that has it; None from a status that cannot."""
+    if move(session, job_id, Status.CANCELLED, sources=frozenset({Status.QUEUED, Status.PAUSED})):
+        return "cancelled"
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, Job.status == Status.RUNNING)
+        .values(requested="cancel", keep_model=keep_model, last_seq=Job.last_seq + 1)
+        .returning(Job.last_seq, Job.attempt)
+    )
+    row = session.execute(statement).one_or_none()
+    if row is None:
+        return None
+    data = {"status": Status.RUNNING, "requested": "cancel"}
+    session.add(Event(job_id=job_id, seq=row.last_seq, attempt=row.attempt, type="state", data=data))
+    return "requested"
+
+
+def _take_numbers(session: Session, job_id: str, attempt: int, count: int, values: dict[str, Any]) -> int | None:
+    """Fence, heartbeat and order at once: the first of `count` numbers, or None when the attempt lost the job."""
+    statement = (
+        update(Job)
+        .where(*_owned(job_id, attempt))
+        .values(last_seq=Job.last_seq + count, heartbeat=Job.heartbeat + 1, **values)
+        .returning(Job.last_seq)
+    )
+    last = session.execute(statement).scalar_one_or_none()
+    return None if last is None else last - count + 1
+
+
+def _owned(job_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
+    return Job.id == job_id, Job.attempt == attempt, Job.status == Status.RUNNING

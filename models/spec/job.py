@@ -1,0 +1,218 @@
+"""The whole spec of a job: everything a user can ask for, with its default."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, LiteralString
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from models.datasets import DATASETS
+from models.spec.base import Part
+from models.spec.data import Dataset, class_labels_of
+from models.spec.network import Layer, Layers, NetworkField, Preset, last_activation, layers_of
+from models.spec.shapes import trace
+from models.spec.training import (
+    Adam,
+    CategoricalCrossentropy,
+    EarlyStopping,
+    Loss,
+    LossField,
+    MeanSquaredError,
+    Metric,
+    OptimizerField,
+    ReduceOnPlateau,
+    SparseCategoricalCrossentropy,
+)
+
+MAX_EPOCHS = 100_000
+MAX_DEPTH = 20
+MAX_VALUES = 10_000
+
+# No control characters: a NUL cannot be stored, a line break has no place in a name.
+Line = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+JobTag = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Notes = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+ClassLabel = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,5})$")]
+
+
+def _oversized(value: object) -> LiteralString | None:
+    level, count = [value], 0
+    for _ in range(MAX_DEPTH):
+        count += len(level)
+        if count > MAX_VALUES:
+            return "must not have more than 10,000 values"
+        level = [inner for item in level for inner in _inside(item)]
+        if not level:
+            return None
+    return "must not be nested deeper than 20 levels"
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _number_or_full(value: object) -> object:
+    if isinstance(value, bool) or (not isinstance(value, int) and value != "full"):
+        raise PydanticCustomError("wrong_type", 'must be a whole number, or "full"')
+    return value
+
+
+def _batch_tag(value: Any) -> str:
+    return "<full>" if isinstance(value, str) else "<int>"
+
+
+_BatchSize = Annotated[
+    Annotated[Annotated[int, Field(ge=1, le=100_000)], Tag("<int>")] | Annotated[Literal["full"], Tag("<full>")],
+    Discriminator(_batch_tag),
+]
+BatchSize = Annotated[_BatchSize, BeforeValidator(_number_or_full, json_schema_input_type=_BatchSize)]
+
+
+def _only_null(value: object) -> None:
+    if value is not None:
+        raise PydanticCustomError("not_available", "must be null: starting from trained weights is not available yet")
+
+
+def _default_loss(valid: dict[str, Any]) -> Loss:
+    """Binary cross-entropy for a single output, else sparse categorical; from logits when the network ends in none."""
+    match valid["network"]:
+        case Preset():
+            return SparseCategoricalCrossentropy()
+        case Layers(layers=layers):
+            from_logits = last_activation(layers) == "linear"
+            facts, _ = trace(layers, DATASETS[valid["dataset"].name].shape)
+            if facts and facts[-1].output_shape == (1,):
+                return CategoricalCrossentropy(type="binary_crossentropy", from_logits=from_logits)
+            return SparseCategoricalCrossentropy(from_logits=from_logits)
+    raise TypeError(f"not a network: {valid['network']!r}")
+
+
+class JobSpec(Part):
+    """What a job should do. `{"dataset": "mnist"}` is enough; the normalised spec shows every default."""
+
+    model_config = ConfigDict(
+        title="JobSpec",
+        json_schema_extra={
+            "examples": [
+                {"dataset": "mnist"},
+                {
+                    "name": "fashion-mlp",
+                    "dataset": {"name": "fashion_mnist", "validation": {"split": 0.1}},
+                    "network": {
+                        "layers": [
+                            {"type": "flatten"},
+                            {"type": "dense", "units": 128, "activation": "relu"},
+                            {"type": "dropout", "rate": 0.2},
+                            {"type": "dense", "units": 10, "activation": "softmax"},
+                        ]
+                    },
+                    "optimizer": {"type": "sgd", "learning_rate": 0.1, "momentum": 0.9},
+                    "epochs": 10,
+                },
+            ]
+        },
+    )
+
+    spec_version: Annotated[int, Field(ge=1, le=1)] = 1
+    """Version of this language."""
+
+    kind: Literal["train"] = "train"
+    """What to do."""
+
+    name: Line = ""
+    """A name for people."""
+
+    tags: Annotated[tuple[JobTag, ...], Field(strict=False, max_length=20)] = ()
+    """Words to find the job by."""
+
+    notes: Notes = ""
+    """Anything worth remembering."""
+
+    dataset: Dataset = Field(examples=["mnist"])
+    """What to learn from."""
+
+    model: ModelName = Field(default_factory=lambda valid: str(valid["dataset"].name), examples=["fashion_mnist"])
+    """The model whose next version this becomes; by default the data set's name."""
+
+    network: NetworkField = Preset(preset="mlp")
+    """What learns: `{"layers": [...]}` or `{"preset": "mlp"}`."""
+
+    loss: LossField = Field(default_factory=_default_loss, examples=["sparse_categorical_crossentropy"])
+    """What is minimised; by default the cross-entropy that fits the last layer."""
+
+    optimizer: OptimizerField = Adam()
+    """How it is minimised."""
+
+    metrics: Annotated[tuple[Metric, ...], Field(strict=False, max_length=20)] = ("accuracy",)
+    """What else is measured."""
+
+    class_weight: (
+        Annotated[dict[ClassLabel, Annotated[float, Field(ge=0, le=1e6)]], Field(min_length=1, max_length=1000)] | None
+    ) = Field(None, examples=[{"3": 2.0}])
+    """How much the examples of a class count in the loss, by label; 1 for those not named."""
+
+    epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 5
+    """How often to go through the training images."""
+
+    batch_size: BatchSize = 64
+    """Images a step, or `full` for all of them."""
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Decides everything random."""
+
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"] = "float32"
+    """Number format in training; the served model is float32. `auto`: mixed_bfloat16 on a GPU, else float32."""
+
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to train."""
+
+    early_stopping: EarlyStopping | None = None
+    """Stop when nothing gets better."""
+
+    reduce_on_plateau: ReduceOnPlateau | None = None
+    """Lower the learning rate when nothing gets better."""
+
+    max_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] | None = None
+    """Stop after so much time."""
+
+    log_every: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 1
+    """Keep the figures of every n-th epoch, and of the last."""
+
+    priority: Annotated[int, Field(ge=0, le=9)] = 5
+    """Which waiting job goes first: 9 before 0."""
+
+    initial_weights: Annotated[None, BeforeValidator(_only_null)] = None
+    """Always null for now."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_sane_size(cls, value: object) -> object:
+        # Nothing valid comes near. More could exhaust the stack of whoever prints it, or list millions of mistakes.
+        if reason := _oversized(value):
+            raise PydanticCustomError("too_large", reason)
+        return value
+
+    @field_validator("tags", "metrics", mode="after")
+    @classmethod
+    def _distinct(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(words)) < len(words):
+            raise PydanticCustomError("duplicate", "must name each thing once")
+        return words
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of the network; a preset is written out."""
+        from_logits = not isinstance(self.loss, MeanSquaredError) and self.loss.from_logits
+        return layers_of(self.network, len(class_labels_of(self.dataset)), from_logits)

@@ -1,0 +1,123 @@
+"""What a valid spec amounts to, in numbers: layers, parameters, memory, steps, and how its outputs are to be read."""
+
+from math import ceil, prod
+from typing import Literal, assert_never
+
+from pydantic import BaseModel
+
+from models.datasets import DATASETS
+from models.spec.data import class_labels_of, split_sizes
+from models.spec.job import JobSpec
+from models.spec.shapes import LayerSummary, trace
+from models.spec.training import (
+    Adagrad,
+    Adam,
+    CategoricalCrossentropy,
+    MeanSquaredError,
+    Optimizer,
+    RmsProp,
+    Sgd,
+    SparseCategoricalCrossentropy,
+)
+
+
+class LearningRatePoint(BaseModel):
+    """The learning rate from a step on; steps count from 0."""
+
+    step: int
+    learning_rate: float
+
+
+class Summary(BaseModel):
+    """A spec in numbers, worked out without TensorFlow."""
+
+    layers: list[LayerSummary]
+    parameters: int
+    trainable_parameters: int
+    multiply_adds: int
+    """Of matrix products and convolutions, for one example forward."""
+    memory_bytes: int
+    """An estimate of what training holds: data, weights, gradients, optimizer, activations of a batch."""
+    steps_per_epoch: int
+    learning_rate: list[LearningRatePoint]
+
+
+class OutputKind(BaseModel):
+    """How labels go into the loss, and what the network's outputs mean."""
+
+    outputs: int
+    """Width of the last layer."""
+    labels: Literal["one_hot", "integer", "binary"]
+    """As the loss wants them: rows of 0 and 1, positions in `class_labels`, or one column of 0 and 1."""
+    serving_activation: Literal["softmax", "sigmoid"] | None
+    """What the served network adds after the last layer, where the loss is from logits."""
+    class_labels: list[int]
+    """The data set's own labels in the order of the outputs; one output means the second."""
+
+
+def class_labels(spec: JobSpec) -> list[int]:
+    """The data set's own labels in the order of the network's outputs."""
+    return class_labels_of(spec.dataset)
+
+
+def output_kind(spec: JobSpec) -> OutputKind:
+    """How the outputs of `spec`, which must be valid, are to be read."""
+    layers, _ = trace(spec.layers, DATASETS[spec.dataset.name].shape)
+    outputs, labels = layers[-1].output_shape[0], class_labels(spec)
+    activation: Literal["softmax", "sigmoid"] | None = None
+    kind: Literal["one_hot", "integer", "binary"] = "binary" if outputs == 1 else "one_hot"
+    match spec.loss:
+        case SparseCategoricalCrossentropy(from_logits=from_logits):
+            kind, activation = "integer", "softmax" if from_logits else None
+        case CategoricalCrossentropy(type=name, from_logits=True):
+            activation = "sigmoid" if name == "binary_crossentropy" else "softmax"
+        case CategoricalCrossentropy() | MeanSquaredError():
+            pass
+        case _:
+            assert_never(spec.loss)
+    return OutputKind(outputs=outputs, labels=kind, serving_activation=activation, class_labels=labels)
+
+
+def summarize(spec: JobSpec) -> Summary:
+    """The numbers of `spec`, which must be valid.
+
+    Memory, in bytes: images (one a pixel) and labels (8) of training and validation; 4 for each parameter, for each
+    trainable one's gradient, and for each number the optimizer keeps; and for a batch twice the outputs of all layers
+    (values and their gradients) at 4, or 2 under mixed precision. TensorFlow itself and its workspace come on top.
+    """
+    shape = DATASETS[spec.dataset.name].shape
+    layers, _ = trace(spec.layers, shape)
+    parameters = sum(layer.parameters for layer in layers)
+    trainable = sum(layer.trainable_parameters for layer in layers)
+    training, validation = split_sizes(spec.dataset)
+    batch = training if spec.batch_size == "full" else min(spec.batch_size, training)
+    steps = ceil(training / batch)
+    width = 2 if spec.precision.startswith("mixed") else 4
+    activations = 4 * prod(shape) + 2 * width * sum(prod(layer.output_shape) for layer in layers)
+    rate = spec.optimizer.learning_rate
+    return Summary(
+        layers=layers,
+        parameters=parameters,
+        trainable_parameters=trainable,
+        multiply_adds=sum(layer.multiply_adds for layer in layers),
+        memory_bytes=(training + validation) * (prod(shape) + 8)
+        + 4 * (parameters + trainable * (1 + _slots(spec.optimizer)))
+        + batch * activations,
+        steps_per_epoch=steps,
+        learning_rate=[LearningRatePoint(step=step, learning_rate=rate) for step in (0, steps * spec.epochs - 1)],
+    )
+
+
+def _slots(optimizer: Optimizer) -> int:
+    """Numbers that Keras's optimizer keeps for each trainable parameter."""
+    match optimizer:
+        case Sgd(momentum=momentum):
+            return int(momentum > 0)
+        case Adam(amsgrad=amsgrad):
+            return 2 + amsgrad
+        case RmsProp(momentum=momentum, centered=centered):
+            return 1 + (momentum > 0) + centered
+        case Adagrad():
+            return 1
+        case _:
+            assert_never(optimizer)

@@ -1,0 +1,198 @@
+"""The reaper puts back what lost its worker, once, and rings for what waits in vain; on every database."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from api.queue import Doorbell
+from api.reaper import LOST, Reaper
+from models import jobs, workers
+from models.database import Database
+from models.history import Event, history_after
+from models.jobs import Job, Status
+from models.settings import Settings
+from models.spec import parse_spec
+from models.workers import Worker
+
+
+class Bell(Doorbell):
+    """A real doorbell that also writes down what it was asked to ring, and can be told that the broker is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.rung: list[str] = []
+        self.away = False
+
+    def _send(self, job_id: str, queue: str, priority: int) -> bool:
+        if self.away:
+            return False
+        self.rung.append(job_id)
+        return super()._send(job_id, queue, priority)
+
+
+@pytest.fixture
+def bell(settings: Settings) -> Iterator[Bell]:
+    """A doorbell on the run's Redis."""
+    made = Bell(settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def reaper(settings: Settings, database: Database, bell: Bell) -> Reaper:
+    """A reaper that is looked through by hand."""
+    return Reaper(settings.model_copy(update={"lease_seconds": 10.0, "ring_seconds": 5.0}), database, bell)
+
+
+def new_job(database: Database, **spec: object) -> Job:
+    with database.write() as session:
+        return jobs.create(session, parse_spec({"dataset": "digits", **spec}))
+
+
+def claim(database: Database, job: Job) -> None:
+    with database.write() as session:
+        assert jobs.claim(session, job.id, "w1")
+
+
+def status(database: Database, job: Job) -> str:
+    with database.read() as session:
+        return session.get_one(Job, job.id).status
+
+
+def beat(database: Database, job: Job) -> None:
+    with database.write() as session:
+        assert jobs.beat(session, job.id, 1)
+
+
+def announce(database: Database, name: str = "w1", state: str = "idle") -> None:
+    with database.write() as session:
+        workers.announce(session, Worker(id=name, name=name, pid=1, status=state, queues=["train", "train.cpu"]))
+
+
+def worker_beats(database: Database, name: str = "w1") -> None:
+    with database.write() as session:
+        assert workers.update_worker(session, name)
+
+
+def test_a_silent_job_is_queued_again_and_rung(database: Database, reaper: Reaper, bell: Bell) -> None:
+    job = new_job(database)
+    claim(database, job)
+    for moment in range(10):
+        reaper.look(float(moment))
+    assert status(database, job) == Status.RUNNING
+    reaper.look(10.0)
+    assert status(database, job) == Status.QUEUED
+    assert bell.rung == [job.id]
+    with database.read() as session:
+        last = history_after(session, job.id, 0, 100)[-1]
+    assert isinstance(last, Event)
+    assert last.data == {"status": "queued", "reason": LOST}
+
+
+def test_a_beating_job_is_left_alone(database: Database, reaper: Reaper) -> None:
+    job = new_job(database)
+    claim(database, job)
+    for moment in range(0, 60, 3):
+        reaper.look(float(moment))
+        beat(database, job)
+    assert status(database, job) == Status.RUNNING
+
+
+def test_a_silent_job_whose_owner_cancelled_it_ends(database: Database, reaper: Reaper, bell: Bell) -> None:
+    job = new_job(database)
+    claim(database, job)
+    with database.write() as session:
+        jobs.request_cancel(session, job.id, keep_model=False)
+    for moment in range(12):
+        reaper.look(float(moment))
+    assert status(database, job) == Status.CANCELLED
+    assert bell.rung == []
+
+
+def test_a_reaper_that_was_held_up_itself_blames_nobody(database: Database, reaper: Reaper) -> None:
+    job = new_job(database)
+    claim(database, job)
+    reaper.look(0.0)
+    reaper.look(1000.0)
+    reaper.look(1001.0)
+    assert status(database, job) == Status.RUNNING
+    for moment in range(1002, 1011):
+        reaper.look(float(moment))
+    assert status(database, job) == Status.QUEUED
+
+
+def test_of_two_reapers_one_acts(database: Database, reaper: Reaper, settings: Settings, bell: Bell) -> None:
+    other = Reaper(settings.model_copy(update={"lease_seconds": 10.0}), database, bell)
+    job = new_job(database)
+    claim(database, job)
+    for moment in range(15):
+        reaper.look(float(moment))
+        other.look(float(moment))
+    with database.read() as session:
+        events = [row for row in history_after(session, job.id, 0, 100) if isinstance(row, Event)]
+    assert [event.data["status"] for event in events] == ["queued", "running", "queued"]
+
+
+def test_workers_live_while_they_beat(database: Database, reaper: Reaper) -> None:
+    announce(database)
+    reaper.look(0.0)
+    assert reaper.alive == frozenset()  # it may have been dead for a year
+    worker_beats(database)
+    reaper.look(1.0)
+    assert reaper.alive == {"w1"}
+    for moment in range(2, 12):
+        reaper.look(float(moment))
+    assert reaper.alive == frozenset()
+    with database.read() as session:
+        assert workers.all_workers(session) == []
+
+
+def test_a_worker_that_appears_lives_at_once(database: Database, reaper: Reaper) -> None:
+    reaper.look(0.0)
+    announce(database)
+    reaper.look(1.0)
+    assert reaper.alive == {"w1"}
+
+
+def test_a_job_whose_message_was_lost_is_rung_for_an_idle_worker(
+    database: Database, reaper: Reaper, bell: Bell
+) -> None:
+    reaper.look(0.0)
+    announce(database)
+    job, on_gpu = new_job(database), new_job(database, device="gpu")
+    for moment in range(1, 6):
+        worker_beats(database)
+        reaper.look(float(moment))
+    assert bell.rung == []
+    worker_beats(database)
+    reaper.look(6.0)
+    assert bell.rung == [job.id]
+    assert on_gpu.id not in bell.rung
+    worker_beats(database)
+    reaper.look(7.0)
+    assert bell.rung == [job.id]
+
+
+def test_while_all_workers_are_busy_nothing_is_rung(database: Database, reaper: Reaper, bell: Bell) -> None:
+    reaper.look(0.0)
+    announce(database, state="busy")
+    new_job(database)
+    for moment in range(1, 20):
+        worker_beats(database)
+        reaper.look(float(moment))
+    assert bell.rung == []
+
+
+def test_what_could_not_be_rung_is_rung_when_the_broker_is_back(database: Database, reaper: Reaper, bell: Bell) -> None:
+    first, second, gone = new_job(database), new_job(database), new_job(database)
+    bell.away = True
+    for job in (first, second, gone):
+        assert not bell.ring(job)
+    with database.write() as session:
+        jobs.request_cancel(session, gone.id, keep_model=False)
+    reaper.look(0.0)
+    assert bell.rung == []
+    bell.away = False
+    reaper.look(1.0)
+    assert bell.rung == [first.id, second.id]
+    assert bell.unsent() == []

@@ -1,0 +1,121 @@
+"""Processes are killed in mid-job; the job succeeds, its epochs contiguous, and a follower saw each once."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.yard import Yard, alive, yard
+from tests.servers import free_port, wait_until
+from trainyard import Client
+
+NETWORK = {"layers": ["flatten", {"type": "dense", "units": 512, "activation": "relu"}, {"type": "dense", "units": 10}]}
+EPOCHS = 40
+# Single images a step keep it busy long enough to be killed in the middle.
+SPEC = {"dataset": "digits", "network": NETWORK, "epochs": EPOCHS, "batch_size": 4}
+
+
+class Follower(threading.Thread):
+    """Follows a job's events with a client of its own, across every interruption."""
+
+    def __init__(self, url: str, job_id: str) -> None:
+        super().__init__(daemon=True)
+        self.url, self.job_id = url, job_id
+        self.events: list[dict[str, Any]] = []
+        self.start()
+
+    def run(self) -> None:
+        with Client(self.url) as client:
+            for event in client.events(self.job_id, patience=120):
+                self.events.append(event)
+
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs it saw, in the order in which they came."""
+        return [event["data"]["epoch"] for event in self.events if event["event"] == "epoch"]
+
+
+def check_whole(service: Yard, follower: Follower, job: dict[str, Any]) -> None:
+    assert job["status"] == "succeeded", job["failure"]
+    rows = service.client.metrics(job["id"])
+    assert [row["epoch"] for row in rows] == list(range(1, EPOCHS + 1))
+    assert [row["seq"] for row in rows] == sorted({row["seq"] for row in rows})
+    follower.join(timeout=20)
+    assert not follower.is_alive()
+    assert follower.epochs == list(range(1, EPOCHS + 1))
+    assert [event["seq"] for event in follower.events] == list(range(1, len(follower.events) + 1))
+    assert sorted(row["attempt"] for row in rows) == [row["attempt"] for row in rows]
+
+
+def in_the_middle(follower: Follower, beyond: int) -> None:
+    wait_until(lambda: len(follower.epochs) > beyond, f"epoch {beyond + 1}", seconds=60)
+    assert len(follower.epochs) < EPOCHS, "the job was over before it could be disturbed"
+
+
+def test_every_process_may_be_killed(tmp_path: Path) -> None:
+    """First the one that trains, then all of them; `up` again and the job goes on."""
+    port = str(free_port())
+    first = Yard(tmp_path, PORT=port)
+    try:
+        job = first.client.submit(SPEC)
+        follower = Follower(first.url, job["id"])
+        in_the_middle(follower, beyond=3)
+        os.kill(first.training_process(), signal.SIGKILL)
+        wait_until(lambda: first.client.job(job["id"])["attempt"] == 2, "the second attempt", seconds=60)
+        reached = len(follower.epochs)
+        in_the_middle(follower, beyond=reached + 1)
+    finally:
+        first.kill_everything()
+    with yard(tmp_path, PORT=port) as second:
+        ended = second.client.wait(job["id"], timeout=120, check=False)
+        check_whole(second, follower, ended)
+        assert ended["attempt"] == 3
+        assert not list((tmp_path / "artifacts").rglob("checkpoints/*"))
+        assert "Traceback" not in second.log.read_text().rpartition("Trainyard is ready")[2]
+
+
+def test_a_stop_hands_the_job_back_and_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C in mid-job: the next `up` goes on where it was, and the hand-back is told."""
+    port = str(free_port())
+    first = Yard(tmp_path, PORT=port)
+    job = first.client.submit(SPEC)
+    follower = Follower(first.url, job["id"])
+    in_the_middle(follower, beyond=2)
+    everything = [first.process.pid, *first.processes()]
+    assert first.end() == 0
+    assert [pid for pid in everything if alive(pid)] == []
+    with yard(tmp_path, PORT=port) as second:
+        check_whole(second, follower, second.client.wait(job["id"], timeout=120, check=False))
+        told = [event["data"].get("reason") for event in follower.events if event["event"] == "state"]
+        assert "the worker stops and hands the job back" in told
+
+
+def test_a_supervisor_that_is_killed_takes_everything_along(tmp_path: Path) -> None:
+    service = Yard(tmp_path)
+    service.client.submit(SPEC)
+    wait_until(lambda: any(w["status"] == "busy" for w in service.client.workers()), "a busy worker")
+    everything = service.processes()
+    assert len(everything) >= 4  # broker, API, worker, and the process that trains
+    os.kill(service.process.pid, signal.SIGKILL)
+    service.process.wait(timeout=10)
+    service.client.close()
+    wait_until(lambda: not any(map(alive, everything)), f"the end of {everything}", seconds=15)
+
+
+@pytest.mark.parametrize("broker", ["filesystem"])
+def test_the_service_works_on_the_fallback_broker(tmp_path: Path, broker: str) -> None:
+    """Where there is no Redis at all: macOS or Python 3.13 without a redis-server."""
+    with yard(tmp_path, EMBEDDED_BROKER=broker) as service:
+        assert "filesystem transport" in service.log.read_text()
+        job = service.run(dataset="digits", network=NETWORK, epochs=3, batch_size=32)
+        assert job["status"] == "succeeded", job["failure"]
+        assert [row["epoch"] for row in service.client.metrics(job["id"])] == [1, 2, 3]
+        assert service.client.predict(Path("examples/digits/2.png"))["predictions"][0]["label"] in range(10)
+        running = service.client.submit(SPEC)
+        next(event for event in service.client.events(running["id"]) if event["event"] == "epoch")
+        os.kill(service.training_process(), signal.SIGKILL)
+        ended = service.client.wait(running["id"], timeout=120)
+        assert (ended["attempt"], ended["progress"]["epoch"]) == (2, EPOCHS)

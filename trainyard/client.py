@@ -1,0 +1,255 @@
+"""The client: each method is one endpoint of the HTTP API, and answers with the plain dictionaries of its JSON."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+
+from trainyard.errors import ApiError, JobFailed, TrainyardError, Unreachable
+from trainyard.pictures import Picture, predict_body
+from trainyard.sse import ServerSentEvent, read_events
+
+Json = dict[str, Any]
+
+# Answers that a server gives while it restarts or is overloaded: worth another try.
+PASSING = frozenset({502, 503, 504})
+LONGEST_PAUSE = 5.0
+
+
+class Client:
+    """A connection to one Trainyard service; close it, or use it in a `with`.
+
+    Args:
+        base_url: where the service answers.
+        api_key: sent as `Authorization: Bearer`; none is needed on a keyless loopback server.
+        timeout: seconds to wait for an answer.
+
+    Every method raises `Unreachable` when nobody answers and `ApiError` for an answer of 400 or more.
+    """
+
+    def __init__(
+        self, base_url: str = "http://127.0.0.1:8000", api_key: str | None = None, timeout: float = 30.0
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # A proxy of the environment is for the world outside, not for a service on this machine.
+        self._http = httpx2.Client(
+            base_url=self.base_url, headers=headers, timeout=timeout, trust_env=not on_this_machine(self.base_url)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(self, spec: Json, idempotency_key: str | None = None) -> Json:
+        """Submit a job and answer it; with the same key and spec once more, the first job again."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._json("POST", "/v1/jobs", json=spec, headers=headers)
+
+    def validate(self, spec: Json) -> Json:
+        """The normalised spec, its layers with output shapes and parameter counts; nothing is trained."""
+        return self._json("POST", "/v1/jobs/validate", json=spec)
+
+    def job(self, job_id: str) -> Json:
+        """One job."""
+        return self._json("GET", f"/v1/jobs/{job_id}")
+
+    def jobs(self, **filters: Any) -> Iterator[Json]:
+        """All jobs, newest first, page by page; filters are `status`, `dataset`, `tag`, `owner`, `study`, `limit`."""
+        return self._pages("/v1/jobs", filters)
+
+    def cancel(self, job_id: str, keep_model: bool = False) -> Json:
+        """Ask for the end of a job; with `keep_model` what it learned so far is kept."""
+        return self._json("POST", f"/v1/jobs/{job_id}/cancel", json={"keep_model": keep_model})
+
+    def metrics(self, job_id: str, after: int = 0) -> list[Json]:
+        """The job's metrics rows, one an epoch, whose `seq` is greater than `after`."""
+        return list(self._pages(f"/v1/jobs/{job_id}/metrics", {"after": after}))
+
+    def events(self, job_id: str, after: int = 0, patience: float = 60.0) -> Iterator[Json]:
+        """Events as they happen, each once and in order, as `{"seq", "event", "data"}`; ends when the job has.
+
+        A broken connection is taken up again after the last event seen; `Unreachable` is raised when the service
+        stays away for `patience` seconds.
+        """
+        lost_since: float | None = None
+        pause = 0.2
+        while True:
+            try:
+                for event in self._event_stream(job_id, after):
+                    lost_since, pause = None, 0.2
+                    seq = int(event.id)
+                    if seq > after:
+                        after = seq
+                        yield {"seq": seq, "event": event.event, "data": json.loads(event.data)}
+            except StopStream:
+                return
+            except Unreachable:
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > patience:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def wait(self, job_id: str, timeout: float | None = None, check: bool = True) -> Json:
+        """Wait for the end of a job and answer its final state.
+
+        Raises:
+            JobFailed: it failed or was cancelled; not with `check=False`.
+            TimeoutError: it did not end within `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.1
+        while not (job := self.job(job_id))["is_terminal"]:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"Job {job_id} is still {job['status']} after {timeout:g} seconds.")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 1.0)
+        if check and job["status"] != "succeeded":
+            raise JobFailed(job)
+        return job
+
+    def predict(self, picture: Picture, model: str | None = None, job: str | None = None, seen: bool = False) -> Json:
+        """Ask a model about a picture: a path, the bytes of an image file, or an array of pixels or features.
+
+        Args:
+            picture: of an array, values are 0 to 255, light on dark, (28, 28) or (n, 28, 28), taken as they are;
+                (features,) or (n, features) for tabular data.
+            model: `name`, `name:version` or `name@alias`; none asks the service's default model.
+            job: ask the model of this job instead.
+            seen: also answer what the model saw, after the picture was brought to 28x28.
+        """
+        if model and job:
+            raise ValueError(f"Give a model or a job, not both. Received: model={model!r}, job={job!r}")
+        path = f"/v1/models/{model}/predict" if model else f"/v1/jobs/{job}/predict" if job else "/predict"
+        params = {"seen": "true"} if seen else {}
+        return self._json("POST", path, params=params, **predict_body(picture))
+
+    def models(self) -> list[Json]:
+        """All models."""
+        return list(self._pages("/v1/models", {}))
+
+    def datasets(self) -> list[Json]:
+        """The data sets and, by worker, whether each is here, can be fetched or is missing."""
+        return list(self._pages("/v1/datasets", {}))
+
+    def workers(self) -> list[Json]:
+        """The workers, what they can do and when each was last heard of."""
+        return list(self._pages("/v1/workers", {}))
+
+    def ready(self) -> Json:
+        """What `/readyz` says once everything is up; an `ApiError` of status 503 before that."""
+        return self._json("GET", "/readyz")
+
+    def _json(self, method: str, path: str, **arguments: Any) -> Json:
+        response = self._request(method, path, **arguments)
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise TrainyardError(f"{self.base_url} is not Trainyard. Received: {response.text[:60]!r}")
+        return body
+
+    def _request(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
+        try:
+            response = self._http.request(method, path, **arguments)
+        except httpx2.TimeoutException as error:
+            raise Unreachable(f"{self.base_url} did not answer in time ({type(error).__name__}).") from error
+        except httpx2.HTTPError as error:
+            raise Unreachable(f"No answer from {self.base_url}: {error}. Is `trainyard up` running?") from error
+        raise_for_status(response)
+        return response
+
+    def _pages(self, path: str, params: Json) -> Iterator[Json]:
+        while True:
+            page = self._json("GET", path, params={key: value for key, value in params.items() if value is not None})
+            yield from page["data"]
+            if page.get("next") is None:
+                return
+            params = params | {"after": page["next"]}
+
+    def _event_stream(self, job_id: str, after: int) -> Iterator[ServerSentEvent]:
+        """One connection's events; `StopStream` when the job has ended and all was told."""
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+        # The server sends a comment now and then, so a line that stays silent for long is a dead one.
+        timeout = httpx2.Timeout(30.0, connect=10.0)
+        try:
+            with self._http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=timeout) as response:
+                if response.status_code == httpx2.codes.NO_CONTENT:
+                    raise StopStream
+                if response.status_code in PASSING:
+                    raise Unreachable(f"{self.base_url} answered {response.status_code}.")
+                if response.is_error:
+                    response.read()
+                raise_for_status(response)
+                yield from read_events(response.iter_bytes())
+        except httpx2.HTTPError as error:
+            raise Unreachable(f"Lost the event stream of {self.base_url}: {error}") from error
+
+
+class StopStream(Exception):
+    """The service said that a job's events are all told."""
+
+
+def raise_for_status(response: httpx2.Response) -> None:
+    """Raise `ApiError` for an answer that is not one of success."""
+    if response.is_success:
+        return
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {"title": response.reason_phrase, "detail": response.text[:200]}
+    raise ApiError(response.status_code, problem)
+
+
+def from_environment(url: str | None = None, api_key: str | None = None) -> Client:
+    """A client of the service that TRAINYARD_URL, else TRAINYARD_HOST and TRAINYARD_PORT, name."""
+    host = os.environ.get("TRAINYARD_HOST") or "127.0.0.1"
+    port = os.environ.get("TRAINYARD_PORT") or "8000"
+    url = url or os.environ.get("TRAINYARD_URL") or f"http://{reachable(host)}:{port}"
+    return Client(url, api_key or os.environ.get("TRAINYARD_API_KEY"))
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether a URL names this machine by a loopback address."""
+    host = httpx2.URL(url).host
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def reachable(host: str) -> str:
+    """How a URL writes an address that a server listens on: one for "all addresses" is reached by loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def read_spec(path: str | Path) -> Json:
+    """The JSON spec in a file.
+
+    Raises:
+        ValueError: it is not a JSON object; the sentence says where.
+    """
+    return parse_spec(Path(path).read_text(encoding="utf-8"), str(path))
+
+
+def parse_spec(text: str, name: str) -> Json:
+    """The JSON spec in `text`, which came from `name`."""
+    try:
+        spec = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name} is not JSON: {error}") from None
+    if not isinstance(spec, dict):
+        raise ValueError(f'A spec is a JSON object such as {{"dataset": "mnist"}}. Received: {text.strip()[:40]}')
+    return spec

@@ -1,0 +1,234 @@
+"""The command `trainyard`: the launcher of a whole service on one machine, and the client in a terminal."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from trainyard.client import Client
+
+
+class Sentences(TyperGroup):
+    """Turns the errors that a user can do something about into a sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        # Imported here, for `trainyard --help` to stay quick.
+        from trainyard.errors import TrainyardError
+        from trainyard.home import HomeError
+
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # `trainyard models | head`: Click ends quietly.
+            raise
+        except (TrainyardError, HomeError, ValueError, OSError) as error:
+            typer.echo(f"Error: {sentence(error)}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=Sentences,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Trainyard: POST a JSON spec, watch it learn, get a model that answers.",
+)
+
+Url = Annotated[str | None, typer.Option("--url", help="The service; else TRAINYARD_URL, else http://127.0.0.1:8000.")]
+Key = Annotated[str | None, typer.Option("--key", help="An API key; else TRAINYARD_API_KEY.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+SpecFile = Annotated[str, typer.Argument(metavar="SPEC", help="A file with the spec as JSON; - reads it from stdin.")]
+
+
+@app.callback()
+def connection(ctx: typer.Context, url: Url = None, key: Key = None) -> None:
+    """Remember how to reach the service."""
+    ctx.obj = (url, key)
+
+
+def sentence(error: Exception) -> str:
+    """What a person is told of an error."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def client(ctx: typer.Context) -> "Client":
+    """The client that the options and the environment ask for."""
+    from trainyard.client import from_environment
+
+    url, key = ctx.obj
+    return from_environment(url, key)
+
+
+def show(value: Any) -> None:
+    """Print an answer as JSON, for people and for pipes."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@app.command()
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Training slots.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Folder for everything that is written.")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without keys.")] = False,
+) -> None:
+    """Start broker, API and workers on this machine, and keep them running until Ctrl-C."""
+    from trainyard.console import Console
+    from trainyard.launcher import forever, launch, settings_with
+
+    settings = settings_with(host=host, port=port, workers=workers, home=home, insecure=insecure or None)
+    console = Console(sys.stdout)
+    raise typer.Exit(launch(settings, console.log, console.say, forever))
+
+
+@app.command()
+def demo() -> None:
+    """Start everything, train a digit reader, let it read PNG files, show the curl lines, and stop again."""
+    from trainyard.demo import run
+
+    raise typer.Exit(run())
+
+
+@app.command()
+def submit(
+    ctx: typer.Context,
+    spec: SpecFile,
+    watching: Annotated[bool, typer.Option("--watch", "-w", help="Stay and show the epochs.")] = False,
+) -> None:
+    """Submit a job and print its id."""
+    from trainyard.watching import watch_job
+
+    with client(ctx) as service:
+        job = service.submit(read_spec(spec))
+        typer.echo(job["id"])
+        if watching:
+            raise typer.Exit(watch_job(service, job["id"]))
+
+
+@app.command()
+def watch(ctx: typer.Context, job: JobId) -> None:
+    """Show the epochs of a job as they come; ends with exit code 1 when the job does not succeed."""
+    from trainyard.watching import watch_job
+
+    with client(ctx) as service:
+        raise typer.Exit(watch_job(service, job))
+
+
+@app.command()
+def jobs(
+    ctx: typer.Context,
+    status: Annotated[str | None, typer.Option(help="Only jobs of this status.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only jobs on this data set.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only jobs with this tag.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 20,
+) -> None:
+    """List jobs, newest first."""
+    from itertools import islice
+
+    with client(ctx) as service:
+        found = service.jobs(status=status, dataset=dataset, tag=tag, limit=min(limit, 100))
+        for job in islice(found, limit):
+            progress = job.get("progress") or {}
+            epochs = f"{progress.get('epoch') or 0}/{progress.get('epochs') or '?'}"
+            accuracy = (job.get("evaluation") or {}).get("accuracy")
+            score = "" if accuracy is None else f"{accuracy:.4f}"
+            name = job.get("name") or (job.get("spec") or {}).get("dataset", {}).get("name", "")
+            typer.echo(f"{job['id']}  {job['status']:<10} {epochs:>9}  {score:<7} {name}")
+
+
+@app.command()
+def job(ctx: typer.Context, job: JobId) -> None:
+    """Print one job as JSON."""
+    with client(ctx) as service:
+        show(service.job(job))
+
+
+@app.command()
+def cancel(
+    ctx: typer.Context,
+    job: JobId,
+    keep_model: Annotated[bool, typer.Option("--keep-model", help="Keep what was learned so far.")] = False,
+) -> None:
+    """Cancel a job."""
+    with client(ctx) as service:
+        show(service.cancel(job, keep_model))
+
+
+@app.command()
+def predict(
+    ctx: typer.Context,
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Image files.")],
+    model: Annotated[str | None, typer.Option(help="name, name:version or name@alias; else the default model.")] = None,
+    job: Annotated[str | None, typer.Option(help="The model of this job.")] = None,
+    seen: Annotated[bool, typer.Option("--seen", help="Print the whole answer, with what the model saw.")] = False,
+) -> None:
+    """Ask a model what is on some pictures."""
+    with client(ctx) as service:
+        for picture in pictures:
+            answer = service.predict(picture, model=model, job=job, seen=seen)
+            if seen:
+                show(answer)
+                continue
+            for prediction in answer["predictions"]:
+                told = prediction.get("class_name", prediction.get("value"))
+                sure = f"  {prediction['probability']:.1%}" if "probability" in prediction else ""
+                typer.echo(f"{picture}: {told}{sure}")
+
+
+@app.command()
+def validate(ctx: typer.Context, spec: SpecFile) -> None:
+    """Check a spec and print it in full, with layers, shapes and parameter counts; trains nothing."""
+    with client(ctx) as service:
+        show(service.validate(read_spec(spec)))
+
+
+@app.command()
+def models(ctx: typer.Context) -> None:
+    """Print the models as JSON."""
+    with client(ctx) as service:
+        show(service.models())
+
+
+@app.command()
+def datasets(ctx: typer.Context) -> None:
+    """Print the data sets, and which worker has them, as JSON."""
+    with client(ctx) as service:
+        show(service.datasets())
+
+
+@app.command()
+def workers(ctx: typer.Context) -> None:
+    """Print the workers as JSON."""
+    with client(ctx) as service:
+        show(service.workers())
+
+
+@app.command()
+def settings() -> None:
+    """Print every setting: its name, its value now, its default and what it means."""
+    from trainyard.launcher import settings_table
+
+    for name, value, default, meaning in settings_table():
+        typer.echo(f"{name}={value}\n    {meaning} (default: {default or 'unset'})")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    typer.echo(f"trainyard {installed('trainyard')}")
+
+
+def read_spec(path: str) -> dict[str, Any]:
+    """The spec in a file, or on stdin for `-`."""
+    from trainyard import client
+
+    return client.parse_spec(sys.stdin.read(), "stdin") if path == "-" else client.read_spec(path)

@@ -1,0 +1,1 @@
+"""Takes jobs and trains them; TensorFlow lives here, and only in the process that trains."""

@@ -1,0 +1,225 @@
+"""The callbacks of one attempt: publish epochs behind durable checkpoints, obey, and stop in time."""
+
+import time
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+import keras
+import numpy as np
+
+from models import jobs
+from models.history import EpochResult, split_nonfinite
+from models.spec import JobSpec
+from worker.checkpoints import Checkpoint, CheckpointKeeper, values_of, variables_of
+from worker.slot import Slot
+
+LOOK_SECONDS = 0.1
+PUBLISH_SECONDS = 1.0
+
+
+class Fenced(Exception):
+    """The job is not this attempt's any more: write nothing, go."""
+
+
+class Interrupted(Exception):
+    """Training ends before its last epoch; `why` is cancel, stopping or timeout."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class Diverged(Exception):
+    """The loss is not finite."""
+
+
+@dataclass
+class Progress:
+    """What goes on from epoch to epoch, and from attempt to attempt."""
+
+    epoch: int = 0
+    seconds: float = 0.0
+    best: dict[str, Any] = field(default_factory=dict)
+    stopped_early: bool = False
+    checkpoint: str | None = None
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras's own, whose state can be kept and taken up again."""
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        kept = getattr(self, "_kept", None)
+        super().on_train_begin(logs)
+        if kept is not None:
+            facts, self.best_weights = kept
+            self.wait, self.best, self.best_epoch = facts["wait"], facts["best"], facts["best_epoch"]
+
+    def keep(self) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """Facts and best weights (empty where none are restored)."""
+        best = None if self.best is None else float(self.best)
+        return {"wait": self.wait, "best": best, "best_epoch": self.best_epoch}, list(self.best_weights or [])
+
+    def resume(self, facts: dict[str, Any], weights: list[np.ndarray]) -> None:
+        """Go on from what `keep` gave."""
+        self._kept = (facts, weights or None)
+
+
+class ReduceLROnPlateau(keras.callbacks.ReduceLROnPlateau):
+    """Keras's own, whose state can be kept and taken up again."""
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        super().on_train_begin(logs)
+        for name, value in getattr(self, "_kept", {}).items():
+            setattr(self, name, value)
+
+    def keep(self) -> dict[str, Any]:
+        """The facts it decides by."""
+        return {"best": float(self.best), "wait": self.wait, "cooldown_counter": self.cooldown_counter}
+
+    def resume(self, facts: dict[str, Any]) -> None:
+        """Go on from what `keep` gave."""
+        self._kept = facts
+
+
+class Publisher(keras.callbacks.Callback):
+    """Records epochs: the checkpoint that covers them first, then their rows, at least once a second.
+
+    It must come last among the callbacks, so that what it keeps of the others is what they decided after the epoch.
+    """
+
+    def __init__(
+        self,
+        slot: Slot,
+        job_id: str,
+        attempt: int,
+        spec: JobSpec,
+        keeper: CheckpointKeeper,
+        progress: Progress,
+        early_stopping: EarlyStopping | None,
+        plateau: ReduceLROnPlateau | None,
+    ) -> None:
+        super().__init__()
+        self._slot, self._job_id, self._attempt, self._spec = slot, job_id, attempt, spec
+        self._keeper, self._progress = keeper, progress
+        self._early_stopping, self._plateau = early_stopping, plateau
+        self._pending: list[EpochResult] = []
+        self._epoch_began = self._published = self._looked = float("-inf")
+        self._compiled = False
+        self._monitor = best_monitor(spec)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch_began = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self._compiled:
+            self._compiled = True
+            with self._slot.database.write() as session:
+                jobs.set_phase(session, self._job_id, self._attempt, "training")
+        self._look()
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._look()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        metrics = {name: plain(value) for name, value in (logs or {}).items() if name != "learning_rate"}
+        seconds = time.monotonic() - self._epoch_began
+        progress = self._progress
+        progress.epoch, progress.seconds = epoch + 1, progress.seconds + seconds
+        progress.stopped_early = bool(self.model.stop_training)
+        diverged = not isfinite(metrics["loss"])
+        last = progress.epoch == self._spec.epochs or progress.stopped_early or diverged
+        if last or progress.epoch % self._spec.log_every == 0:
+            self._pending.append(EpochResult(progress.epoch, seconds, self._learning_rate(), metrics))
+        self._compare(metrics)
+        if self._pending and (last or time.monotonic() - self._published >= PUBLISH_SECONDS):
+            self._publish()
+        if diverged:
+            raise Diverged(f"The loss became {metrics['loss']} in epoch {progress.epoch}.")
+
+    def _look(self) -> None:
+        """Obey what is requested, at most every tenth of a second."""
+        moment = time.monotonic()
+        if moment - self._looked < LOOK_SECONDS:
+            return
+        self._looked = moment
+        limit = self._spec.max_seconds
+        if limit is not None and self._progress.seconds + moment - self._epoch_began > limit:
+            raise Interrupted("timeout")
+        if self._slot.stopping:
+            raise Interrupted("stopping")
+        with self._slot.database.read() as session:
+            control = jobs.control(session, self._job_id, self._attempt)
+        if control is None:
+            raise Fenced
+        if control.requested is not None:
+            raise Interrupted(control.requested)
+
+    def _publish(self) -> None:
+        progress = self._progress
+        earlier, progress.checkpoint = progress.checkpoint, self._keeper.write(progress.epoch, self._checkpoint())
+        with self._slot.database.write() as session:
+            owned = jobs.record_epochs(
+                session,
+                self._job_id,
+                self._attempt,
+                self._pending,
+                best_metrics=progress.best,
+                checkpoint=progress.checkpoint,
+            )
+        if not owned:
+            self._keeper.remove(progress.checkpoint)
+            raise Fenced
+        if earlier is not None:
+            self._keeper.remove(earlier)
+        self._pending.clear()
+        self._published = time.monotonic()
+
+    def _checkpoint(self) -> Checkpoint:
+        progress, weights = self._progress, {}
+        facts: dict[str, Any] = {
+            "epoch": progress.epoch,
+            "seconds": progress.seconds,
+            "best": progress.best,
+            "stopped_early": progress.stopped_early,
+        }
+        if self._early_stopping is not None:
+            facts["early_stopping"], weights["early_stopping"] = self._early_stopping.keep()
+        if self._plateau is not None:
+            facts["reduce_on_plateau"] = self._plateau.keep()
+        return Checkpoint(values_of(variables_of(self.model)), weights, facts)
+
+    def _compare(self, metrics: dict[str, float]) -> None:
+        name, highest = self._monitor
+        value, best = metrics.get(name), self._progress.best.get(name)
+        if value is None or not isfinite(value):
+            return
+        if best is None or (value > best if highest else value < best):
+            self._progress.best = {"epoch": self._progress.epoch, **split_nonfinite(metrics)[0]}
+
+    def _learning_rate(self) -> float:
+        return plain(self.model.optimizer.learning_rate)
+
+
+def plain(value: Any) -> float:
+    """A float32 as the shortest decimal that means it: 0.001, not 0.0010000000474974513."""
+    return float(str(np.float32(float(value))))
+
+
+def best_monitor(spec: JobSpec) -> tuple[str, bool]:
+    """The metric by which one epoch is better than another, and whether higher is better."""
+    if spec.early_stopping is not None:
+        name = spec.early_stopping.monitor
+    else:
+        name = "loss" if spec.dataset.validation == "none" else "val_loss"
+    return name, name.endswith("accuracy")
+
+
+def resume(checkpoint: Checkpoint, early_stopping: EarlyStopping | None, plateau: ReduceLROnPlateau | None) -> Progress:
+    """Hand the callbacks what the checkpoint kept of them; the progress it was written at."""
+    facts = checkpoint.facts
+    if early_stopping is not None:
+        early_stopping.resume(facts["early_stopping"], checkpoint.weights["early_stopping"])
+    if plateau is not None:
+        plateau.resume(facts["reduce_on_plateau"])
+    return Progress(facts["epoch"], facts["seconds"], facts["best"], facts["stopped_early"])

@@ -1,0 +1,124 @@
+"""A trained twin as files: Keras's own format, and ONNX, which is checked against Keras before it is trusted."""
+
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from models.spec import JobSpec
+from models.spec.network import ActivationLayer, Conv2D, Dense
+
+INPUT, OUTPUT = "image", "output"
+TOLERANCE = 1e-4
+
+
+class ExportError(Exception):
+    """An exported model that does not load, or does not answer as Keras does."""
+
+
+def export_keras(twin: keras.Model) -> bytes:
+    """The `.keras` file of `twin`; `keras.saving.load_model` reads it without any code of ours."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        twin.save(path)
+        return path.read_bytes()
+
+
+def export_onnx(spec: JobSpec, twin: keras.Model) -> bytes:
+    """The ONNX file of `twin`, the network of `spec` for serving.
+
+    It has one input, `image` (batch, 28, 28, 1) of float32 pixels, and one output, `output` (batch, outputs), also
+    float32; the batch is of any size.
+    """
+    source = _with_plain_gelu(twin) if _uses_gelu(spec) else twin
+    shape = (None, *twin.input_shape[1:])
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Keras asks NumPy for `np.object` to see whether it has to mend tf2onnx; NumPy warns that it will be back.
+        warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
+        path = Path(folder, "model.onnx")
+        signature = [keras.InputSpec(shape=shape, dtype="float32", name=INPUT)]
+        source.export(path, format="onnx", verbose=False, input_signature=signature)
+        model = onnx.load(path)
+    _name_ends(model.graph)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def verify_onnx(content: bytes, twin: keras.Model, images: npt.NDArray[np.float32]) -> float:
+    """The largest difference between the answers of the ONNX file and of `twin` to `images` (n, 28, 28, 1).
+
+    Relative to the answer where that is above 1. Raises ExportError when the file does not load, or the difference is
+    not a number, or above 1e-4 and above ten times what float32 costs Keras itself. That cost is nothing for most
+    networks; with large weights on unscaled pixels it can reach 1e-3.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        (answers,) = session.run([OUTPUT], {INPUT: images})
+    except Exception as error:  # ONNX Runtime's errors share no base class of their own.
+        raise ExportError(f"The ONNX file does not load or run: {error}") from error
+    # A GPU multiplies in a shorter format (TF32); that is no fault of the file.
+    with keras.device("cpu:0"):
+        expected = keras.ops.convert_to_numpy(twin(images, training=False))
+    if answers.shape != expected.shape:
+        raise ExportError(f"ONNX answers in the shape {answers.shape}, Keras in {expected.shape}.")
+    difference = _difference(answers, expected)
+    if not difference <= TOLERANCE and not difference <= 10 * _difference(expected, _in_float64(twin, images)):
+        raise ExportError(f"ONNX and Keras differ by {difference:.2g}; at most {TOLERANCE:g} is accepted.")
+    return difference
+
+
+def _difference(answers: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+    return float(np.max(np.abs(answers - expected) / np.maximum(np.abs(expected), 1)))
+
+
+def _in_float64(twin: keras.Model, images: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """What `twin` answers when it computes in float64."""
+
+    def longer(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+
+    exact = keras.models.clone_model(twin, clone_function=longer)
+    exact.set_weights(twin.get_weights())
+    with keras.device("cpu:0"):
+        answers: npt.NDArray[Any] = keras.ops.convert_to_numpy(exact(images.astype(np.float64), training=False))
+    return answers
+
+
+def _uses_gelu(spec: JobSpec) -> bool:
+    weighted = [layer for layer in spec.layers if isinstance(layer, Dense | Conv2D | ActivationLayer)]
+    return any(layer.activation.type == "gelu" for layer in weighted)
+
+
+def _with_plain_gelu(twin: keras.Model) -> keras.Model:
+    """A copy of `twin` whose gelu is written with erf: TensorFlow's own uses erfc, which ONNX does not have."""
+    copy = keras.models.clone_model(twin)
+    for layer in copy.layers:
+        if getattr(layer, "activation", None) is keras.activations.gelu:
+            layer.activation = _gelu
+    copy.set_weights(twin.get_weights())
+    return copy
+
+
+def _gelu(x: Any) -> Any:
+    """x/2 (1 + erf(x / sqrt 2)): Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415."""
+    return 0.5 * x * (1.0 + keras.ops.erf(x / np.sqrt(2.0).astype(np.float32)))
+
+
+def _name_ends(graph: Any) -> None:
+    """Name output and batch dimension, which come out as `Identity:0` and `unk__7`."""
+    given = graph.output[0].name
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [OUTPUT if name == given else name for name in names]
+    graph.output[0].name = OUTPUT
+    for end in (graph.input[0], graph.output[0]):
+        end.type.tensor_type.shape.dim[0].dim_param = "batch"

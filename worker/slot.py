@@ -1,0 +1,114 @@
+"""A training slot: the process that trains, how it announces itself, and the thread that shows it is alive."""
+
+import logging
+import os
+import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.synchronize import Event
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from models import jobs, workers
+from models.artifacts import ArtifactStore
+from models.database import Database
+from models.datasets import DATASETS
+from models.ids import new_id
+from models.settings import Settings
+from worker import data
+
+BEAT_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+
+class Slot:
+    """What an attempt works with: settings, database, artifacts, and the worker's own row."""
+
+    def __init__(self, settings: Settings, stopping: Event) -> None:
+        self.settings = settings
+        self.database = Database(settings.database)
+        self.store = ArtifactStore(settings.artifacts)
+        self.id = new_id("worker")
+        self.name = f"{platform.node()}-{os.getpid()}"
+        self._stopping = stopping
+        self._closed = threading.Event()
+        self._running: tuple[str, int] | None = None
+        self._state: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker was told to end and wants its job handed back."""
+        return self._stopping.is_set()
+
+    def open(self) -> None:
+        """Announce the worker, import TensorFlow, and say that it is warm."""
+        with self.database.write() as session:
+            workers.announce(session, self._row())
+        self._thread.start()
+        devices, libraries = _import_tensorflow()
+        self._show(status=workers.WorkerStatus.IDLE, devices=devices, libraries=libraries, datasets=self._datasets())
+        log.info("warm: TensorFlow is imported, jobs start at once")
+
+    def close(self) -> None:
+        """Take the worker's row back."""
+        self._closed.set()
+        self._thread.join(timeout=5)
+        with self.database.write() as session:
+            workers.forget(session, self.id)
+        self.database.close()
+
+    @contextmanager
+    def running(self, job_id: str, attempt: int) -> Iterator[None]:
+        """While the block runs, the heartbeat is the job's too."""
+        self._running = (job_id, attempt)
+        self._show(status=workers.WorkerStatus.BUSY, job_id=job_id)
+        try:
+            yield
+        finally:
+            self._running = None
+            self._show(status=workers.WorkerStatus.IDLE, job_id=None, datasets=self._datasets())
+
+    def _row(self) -> workers.Worker:
+        queues = self.settings.worker_queues.split(",")
+        return workers.Worker(id=self.id, name=self.name, pid=os.getpid(), queues=queues, **self._state)
+
+    def _datasets(self) -> dict[str, Any]:
+        found = {
+            name: data.find(facts, self.settings.datasets, self.settings.offline) for name, facts in DATASETS.items()
+        }
+        return {name: {"status": where.status, "detail": where.detail} for name, where in found.items()}
+
+    def _show(self, **values: Any) -> None:
+        self._state |= values
+        with self.database.write() as session:
+            if not workers.update_worker(session, self.id, **values):
+                # Frozen for longer than the lease, this worker was given up; it is back.
+                workers.announce(session, self._row())
+
+    def _keep_beating(self) -> None:
+        while not self._closed.wait(BEAT_SECONDS):
+            try:
+                self._show()
+                if (running := self._running) is not None:
+                    with self.database.write() as session:
+                        jobs.beat(session, *running)
+            except DBAPIError as error:
+                log.warning("no heartbeat: the database does not answer (%s)", type(error.orig).__name__)
+
+
+def _import_tensorflow() -> tuple[list[str], dict[str, str]]:
+    """Import what training needs, let GPUs take memory as they need it; the devices, and the versions that run."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    import worker.attempt  # noqa: F401 - imported now so that the first job need not wait for it
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    kinds = {device.device_type.lower() for device in tf.config.list_physical_devices()}
+    libraries = {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
+    return sorted(kinds & {"cpu", "gpu"}), libraries | {"python": platform.python_version()}
