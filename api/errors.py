@@ -12,8 +12,9 @@ ApiError
  └─ Unavailable       503  the database, the broker or the artifacts do not answer
 """
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
@@ -141,17 +142,17 @@ def invalid(problems: Sequence[Problem]) -> Invalid:
 
 def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can answer with these errors."""
-    return {
-        error.status: {
-            "description": HTTPStatus(error.status).phrase,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
-        }
-        for error in errors
-    }
+    return {error.status: _documented(HTTPStatus(error.status).phrase) for error in errors}
+
+
+def _documented(description: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
 
 
 def install(app: FastAPI) -> None:
     """Make `app` answer every failure as problem+json: never a traceback, never a path of the server."""
+    app.openapi = functools.partial(_openapi, app.openapi)  # type: ignore[method-assign]
 
     @app.exception_handler(ApiError)
     async def known(request: Request, error: ApiError) -> JSONResponse:
@@ -181,6 +182,23 @@ def install(app: FastAPI) -> None:
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         # Starlette logs the traceback itself.
         return problem(request.url.path, ApiError("The server met an error of its own; its log has the details."))
+
+
+def _openapi(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The framework's OpenAPI, with its own form of a 422 replaced by the one that is answered."""
+    openapi = generate()
+    schemas = openapi["components"]["schemas"]
+    if "ProblemDetails" in schemas:
+        return openapi
+    schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= schema.pop("$defs") | {"ProblemDetails": schema}
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for operation in (operation for methods in openapi["paths"].values() for operation in methods.values()):
+        if "422" in operation["responses"]:
+            operation["responses"]["422"] = _documented(HTTPStatus(422).phrase)
+        operation["responses"]["default"] = _documented("any other error")
+    return openapi
 
 
 def from_validation(error: RequestValidationError, model: type[BaseModel] | None) -> Invalid:

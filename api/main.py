@@ -12,9 +12,10 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
 
-from api import datasets, errors, events, health, jobs, metrics, predictions, registry
+from api import datasets, docs, errors, events, health, jobs, metrics, predictions, registry
 from api.deps import Room
 from api.queue import Doorbell
 from api.reaper import Reaper
@@ -45,10 +46,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("trainyard"),
         description=DESCRIPTION,
         lifespan=_lifespan(settings, doorbell),
+        docs_url=None,
         redoc_url=None,
+        # Shows the docs' button for a key; who may ask is decided by the gate, before any route.
+        dependencies=[Depends(HTTPBearer(auto_error=False))] if settings.api_keys else [],
     )
     app.add_middleware(Gate, settings=settings)
     errors.install(app)
+    docs.install(app)
     for part in (jobs, metrics, events, predictions, registry, datasets, health):
         app.include_router(part.router)
     return app

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import ApiError, BadRequest, Forbidden, TooLarge, Unauthorized, UnsupportedMedia, problem
 from models.settings import Settings, is_loopback
 
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json"})
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -40,12 +40,19 @@ class Gate:
         await self.app(scope, self._counted(receive), send)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
+        self._check_address(scope)
         self._check_host(headers.get("host", ""))
         self._check_origin(headers)
-        if not (scope["path"] in OPEN_PATHS or scope["path"].startswith("/docs/")):
+        if not (scope["path"] in OPEN_PATHS or scope["path"].startswith("/swagger/")):
             self._check_key(headers.get("authorization", ""))
         if scope["method"] not in READ_METHODS:
             self._check_body(scope, headers)
+
+    def _check_address(self, scope: Scope) -> None:
+        """Whatever the settings say of the address, somebody may have bound the server to another."""
+        host, port = scope.get("server") or ("", None)
+        if port is not None and not (self.keys or self.settings.insecure or is_loopback(host)):
+            raise Forbidden("Without keys this server answers on loopback only: set TRAINYARD_API_KEYS.")
 
     def _check_host(self, host: str) -> None:
         name = _host_name(host)

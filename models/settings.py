@@ -25,7 +25,10 @@ class Settings(BaseSettings):
     datasets_dir: Absolute | None = Field(None, description="folder with data sets, looked into first; HOME/datasets")
     offline: bool = Field(False, description="never try to download")
     workers: int = Field(1, ge=0, le=64, description="training slots of `trainyard up`")
-    worker_queues: str = Field("train,train.cpu", description="queues a worker takes jobs from; add train.gpu on a GPU")
+    worker_queues: str = Field(
+        "train,train.cpu",
+        description="queues that `trainyard up` has its workers take jobs from; add train.gpu on a GPU",
+    )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), description="keys, separated by commas")
     insecure: bool = Field(False, description="allow an address beyond loopback without keys")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), description="further Host names to answer to")

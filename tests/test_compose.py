@@ -264,7 +264,11 @@ def yard(postgres_url: str) -> Iterator[Yard]:
             assert migrate.wait(timeout=30) == 0, composed.log("migrate")
         for name in ("api", "worker-cpu", "worker-gpu"):
             stack.enter_context(composed.started(name))
-        wait_until(lambda: len(warm_workers(composed)) == 2, "a warm worker of each kind", 90)
+        try:
+            wait_until(lambda: len(warm_workers(composed)) == 2, "a warm worker of each kind", 90)
+        except TimeoutError as late:
+            late.add_note("\n".join(f"{name}: {composed.log(name)}" for name in ("api", "worker-cpu", "worker-gpu")))
+            raise
         yield composed
 
 
@@ -330,6 +334,6 @@ def test_a_worker_that_is_stopped_hands_its_job_back_in_time_and_is_no_longer_we
     worker.send_signal(signal.SIGTERM)
     worker.wait(timeout=seconds(SERVICES["worker-cpu"]["stop_grace_period"]))
     assert (worker.returncode, read(yard, job)["status"]) == (0, "queued"), yard.log("worker-cpu")
-    # The other worker still answers, but not for this one.
+    # The other worker still answers, but not for this one, which stays away: this is the last test of the file.
     assert yard.check("worker-cpu").returncode != 0
     assert httpx2.post(f"{yard.url}{job}/cancel").json()["status"] == "cancelled"

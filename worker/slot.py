@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.synchronize import Event
@@ -26,12 +27,13 @@ log = logging.getLogger(__name__)
 class Slot:
     """What an attempt works with: settings, database, artifacts, and the worker's own row."""
 
-    def __init__(self, settings: Settings, stopping: Event) -> None:
+    def __init__(self, settings: Settings, queues: list[str], stopping: Event) -> None:
         self.settings = settings
         self.database = Database(settings.database)
         self.store = ArtifactStore(settings.artifacts)
         self.id = new_id("worker")
         self.name = f"{platform.node()}-{os.getpid()}"
+        self._queues = queues
         self._stopping = stopping
         self._closed = threading.Event()
         self._running: tuple[str, int] | None = None
@@ -44,9 +46,9 @@ class Slot:
         return self._stopping.is_set()
 
     def open(self) -> None:
-        """Announce the worker, import TensorFlow, and say that it is warm."""
-        with self.database.write() as session:
-            workers.announce(session, self._row())
+        """Announce the worker, import TensorFlow, and say that it is warm; waits for a database that is away."""
+        while not self._announced():
+            time.sleep(BEAT_SECONDS)
         self._thread.start()
         devices, libraries = _import_tensorflow()
         self._show(status=workers.WorkerStatus.IDLE, devices=devices, libraries=libraries, datasets=self._datasets())
@@ -55,7 +57,8 @@ class Slot:
     def close(self) -> None:
         """Take the worker's row back."""
         self._closed.set()
-        self._thread.join(timeout=5)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
         with self.database.write() as session:
             workers.forget(session, self.id)
         self.database.close()
@@ -71,9 +74,18 @@ class Slot:
             self._running = None
             self._show(status=workers.WorkerStatus.IDLE, job_id=None, datasets=self._datasets())
 
+    def _announced(self) -> bool:
+        try:
+            with self.database.write() as session:
+                workers.announce(session, self._row())
+        except DBAPIError as error:
+            # It may still be starting, or migrating, as after a restart of the whole machine.
+            log.warning("waiting for the database: %s", str(error.orig).partition("\n")[0])
+            return False
+        return True
+
     def _row(self) -> workers.Worker:
-        queues = self.settings.worker_queues.split(",")
-        return workers.Worker(id=self.id, name=self.name, pid=os.getpid(), queues=queues, **self._state)
+        return workers.Worker(id=self.id, name=self.name, pid=os.getpid(), queues=self._queues, **self._state)
 
     def _datasets(self) -> dict[str, Any]:
         found = {

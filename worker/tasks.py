@@ -43,7 +43,7 @@ def _open_slot(**_: Any) -> None:
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     from worker.slot import Slot
 
-    _slot = Slot(settings, _stopping)
+    _slot = Slot(settings, list(app.amqp.queues.consume_from), _stopping)
     _slot.open()
 
 

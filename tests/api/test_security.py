@@ -61,3 +61,10 @@ def test_an_open_door_needs_keys_or_a_word(host: str) -> None:
 
 def test_keys_are_not_shown() -> None:
     assert "hush" not in repr(Settings(api_keys="hush"))
+
+
+def test_a_server_bound_to_another_address_than_the_settings_say_is_closed(settings: Settings) -> None:
+    with TestClient(create_app(settings), base_url="http://192.168.1.5:8000") as client:
+        answer = client.get("/v1/jobs", headers={"Host": "127.0.0.1"})
+        assert answer.status_code == 403
+        assert "loopback" in answer.json()["detail"]

@@ -12,8 +12,8 @@ from tests.e2e.yard import Yard, alive, yard
 from tests.servers import free_port, wait_until
 from trainyard import Client
 
-NETWORK = {"layers": ["flatten", {"type": "dense", "units": 512, "activation": "relu"}, {"type": "dense", "units": 10}]}
-EPOCHS = 40
+NETWORK = {"layers": ["flatten", {"type": "dense", "units": 128, "activation": "relu"}, {"type": "dense", "units": 10}]}
+EPOCHS = 60
 # Single images a step keep it busy long enough to be killed in the middle.
 SPEC = {"dataset": "digits", "network": NETWORK, "epochs": EPOCHS, "batch_size": 4}
 
