@@ -1,42 +1,24 @@
-"""One attempt at a job: claim it, train, keep what was learned, and end it in one transaction."""
+"""One attempt at a job: claim it, train, and turn every way it can end into the job's status."""
 
 import gc
-import json
 import logging
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
+from sqlalchemy.exc import InterfaceError, OperationalError
 
-from models import jobs, registry
-from models.artifacts import Stored
-from models.datasets import DATASETS
-from models.history import Evaluation, epochs_after, history_csv
-from models.jobs import FailureKind, Job, Status
-from models.spec import JobSpec, class_labels
-from worker import data, export, training
-from worker.callbacks import (
-    Diverged,
-    EarlyStopping,
-    Fenced,
-    Interrupted,
-    Progress,
-    Publisher,
-    ReduceLROnPlateau,
-    plain,
-    resume,
-)
+from models import jobs
+from models.jobs import FailureKind, Status
+from models.spec import JobSpec
+from worker import data, training
+from worker.callbacks import Diverged, EarlyStopping, Interrupted, Progress, Publisher, ReduceLROnPlateau, resume
 from worker.checkpoints import CheckpointKeeper, restore
-from worker.evaluation import evaluate_classes
-from worker.network import build_network, copy_weights
+from worker.hold import Fenced, Hold
+from worker.results import Learned, finish
 from worker.slot import Slot
 
 log = logging.getLogger(__name__)
-VERIFIED_IMAGES = 256
 
 
 def try_job(slot: Slot, job_id: str) -> None:
@@ -47,63 +29,50 @@ def try_job(slot: Slot, job_id: str) -> None:
         log.info("%s: not to be had, another worker has it or it ended", job_id)
         return
     with slot.running(job.id, job.attempt):
-        _see_through(slot, job)
+        _see_through(Hold(slot, job))
     # A next job's layers must not meet this one's names, nor its memory.
     keras.utils.clear_session(free_memory=True)
     gc.collect()
 
 
-def _see_through(slot: Slot, job: Job) -> None:
-    """Train, and turn every way it can end into the job's status."""
+def _see_through(hold: Hold) -> None:
+    """Train, and record what came of it."""
+    job = hold.job
     log.info("%s: attempt %d begins", job.id, job.attempt)
     try:
-        Attempt(slot, job).run()
+        try:
+            Attempt(hold).run()
+        except data.DatasetUnavailable as error:
+            _fail(hold, "dataset_unavailable", str(error))
+        except Diverged as error:
+            _fail(hold, "diverged", f"{error} A smaller learning rate, or clipnorm, usually helps.")
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            log.exception("%s: out of memory", job.id)
+            _fail(hold, "out_of_memory", "The worker ran out of memory; a smaller network or batch_size needs less.")
+        except (Fenced, OperationalError, InterfaceError):
+            raise
+        except Exception:
+            log.exception("%s: attempt %d broke", job.id, job.attempt)
+            _fail(hold, "internal", "The worker met an error of its own; its log has the details.")
     except Fenced:
         log.warning("%s: attempt %d lost the job to a later one and wrote nothing more", job.id, job.attempt)
-    except data.DatasetUnavailable as error:
-        _fail(slot, job, "dataset_unavailable", str(error))
-    except Diverged as error:
-        _fail(slot, job, "diverged", f"{error} A smaller learning rate, or clipnorm, usually helps.")
-    except (MemoryError, tf.errors.ResourceExhaustedError):
-        log.exception("%s: out of memory", job.id)
-        _fail(slot, job, "out_of_memory", "The worker ran out of memory; a smaller network or batch_size needs less.")
-    except Exception:
-        log.exception("%s: attempt %d broke", job.id, job.attempt)
-        _fail(slot, job, "internal", "The worker met an error of its own; its log has the details.")
+    except (OperationalError, InterfaceError):
+        # The job is as it was: without a heartbeat it is put back, and the next attempt goes on after the last epoch.
+        log.exception("%s: the database went away, attempt %d lets go of the job", job.id, job.attempt)
 
 
-def _fail(slot: Slot, job: Job, kind: FailureKind, message: str) -> None:
-    log.warning("%s: failed (%s): %s", job.id, kind, message)
-    with slot.database.write() as session:
-        jobs.move(
-            session,
-            job.id,
-            Status.FAILED,
-            by_attempt=job.attempt,
-            reason=message,
-            failure_kind=kind,
-            failure_message=message,
-        )
-
-
-@dataclass(frozen=True)
-class Learned:
-    """A model that finished training, and why it finished: None after its last epoch, else what interrupted it."""
-
-    model: training.ResidentModel
-    split: data.Split
-    scaling: tuple[float, float]
-    progress: Progress
-    interrupted: str | None
+def _fail(hold: Hold, kind: FailureKind, message: str) -> None:
+    log.warning("%s: failed (%s): %s", hold.job.id, kind, message)
+    hold.move(Status.FAILED, message, failure_kind=kind, failure_message=message)
 
 
 class Attempt:
     """The steps of one attempt; each raises what `_see_through` knows how to record."""
 
-    def __init__(self, slot: Slot, job: Job) -> None:
-        self.slot, self.job = slot, job
-        self.spec = JobSpec.model_validate(job.spec)
-        self.keeper = CheckpointKeeper(slot.store, job.id, job.attempt)
+    def __init__(self, hold: Hold) -> None:
+        self.hold = hold
+        self.spec = JobSpec.model_validate(hold.job.spec)
+        self.keeper = CheckpointKeeper(hold.slot.store, hold.job.id, hold.job.attempt)
 
     def run(self) -> None:
         """Load, train, and end the job."""
@@ -111,21 +80,14 @@ class Attempt:
             learned = self._learn()
             if learned is None:
                 return
-            self._finish(learned)
+            finish(self.hold, self.spec, learned)
         self._drop_checkpoints()
 
     def _learn(self) -> Learned | None:
         """Train to the end, or to what the user or the machine asks for; None when the job is dealt with already."""
-        dataset = data.load(self.spec.dataset.name, self.slot.settings.datasets, self.slot.settings.offline)
-        split = data.select(
-            dataset,
-            train_size=self.spec.dataset.train_size,
-            classes=self.spec.dataset.classes,
-            validation=self.spec.dataset.held_back,
-            seed=self.spec.seed,
-        )
+        split = self._load()
         scaling = data.scaling_of(self.spec.dataset.scaling, split.x_train)
-        self._say("compiling", f"{len(split.x_train)} images to train on, {len(split.x_test)} to test")
+        self.hold.say("compiling", f"{len(split.x_train)} images to train on, {len(split.x_test)} to test")
         model = training.build_model(self.spec, split, scaling)
         early_stopping, plateau = self._stoppers()
         progress = self._resume(model, early_stopping, plateau)
@@ -136,14 +98,25 @@ class Attempt:
             except Interrupted as interruption:
                 interrupted = interruption.why
         if interrupted is not None:
-            if not self._goes_on_after(interrupted, progress):
+            if progress.checkpoint is None or not self._keeps_model(interrupted):
+                self._let_go(interrupted)
                 return None
-            assert progress.checkpoint is not None
+            # What is kept is the model of the last epoch on record, not one half an epoch further.
             restore(model, self.keeper.read(progress.checkpoint))
-        if early_stopping is not None and early_stopping.best_weights and self.spec.early_stopping is not None:
+        if early_stopping is not None and early_stopping.best_weights:
             # Keras does it when fit ends by itself; after an interruption, or when nothing was left to fit, we do.
             model.set_weights(early_stopping.best_weights)
         return Learned(model, split, scaling, progress, interrupted)
+
+    def _load(self) -> data.Split:
+        settings, wanted = self.hold.slot.settings, self.spec.dataset
+        return data.select(
+            data.load(wanted.name, settings.datasets, settings.offline),
+            train_size=wanted.train_size,
+            classes=wanted.classes,
+            validation=wanted.held_back,
+            seed=self.spec.seed,
+        )
 
     def _stoppers(self) -> tuple[EarlyStopping | None, ReduceLROnPlateau | None]:
         early_stopping, plateau = self.spec.early_stopping, self.spec.reduce_on_plateau
@@ -155,13 +128,14 @@ class Attempt:
     def _resume(
         self, model: training.ResidentModel, early_stopping: EarlyStopping | None, plateau: ReduceLROnPlateau | None
     ) -> Progress:
-        if self.job.checkpoint is None:
+        key = self.hold.job.checkpoint
+        if key is None:
             return Progress()
-        checkpoint = self.keeper.read(self.job.checkpoint)
+        checkpoint = self.keeper.read(key)
         restore(model, checkpoint)
         progress = resume(checkpoint, early_stopping, plateau)
-        progress.checkpoint = self.job.checkpoint
-        self._say("compiling", f"goes on after epoch {progress.epoch}")
+        progress.checkpoint = key
+        self.hold.say("compiling", f"goes on after epoch {progress.epoch}")
         return progress
 
     def _fit(
@@ -173,128 +147,32 @@ class Attempt:
         plateau: ReduceLROnPlateau | None,
     ) -> None:
         chunks = training.chunks_for(self.spec, len(split.x_train))
-        validation = None if split.x_val is None else training.measured_rows(0, len(split.x_val))
-        publisher = Publisher(
-            self.slot, self.job.id, self.job.attempt, self.spec, self.keeper, progress, early_stopping, plateau
-        )
+        publisher = Publisher(self.hold, self.spec, self.keeper, progress, early_stopping, plateau)
         model.fit(
             training.training_rows(chunks, self.spec.seed, progress.epoch),
             epochs=self.spec.epochs,
             initial_epoch=progress.epoch,
             steps_per_epoch=chunks.count,
-            validation_data=validation,
+            validation_data=None if split.x_val is None else training.measured_rows(0, len(split.x_val)),
             shuffle=False,
             callbacks=[callback for callback in (early_stopping, plateau, publisher) if callback is not None],
             verbose=0,
         )
 
-    def _goes_on_after(self, why: str, progress: Progress) -> bool:
-        """Deal with an interruption; True when the model of the last published epoch is to be kept."""
-        learned = progress.checkpoint is not None
+    def _keeps_model(self, why: str) -> bool:
+        return why == "timeout" or (why == "cancel" and self.hold.control().keep_model)
+
+    def _let_go(self, why: str) -> None:
+        """End the attempt without a model."""
         if why == "stopping":
-            self._move(Status.QUEUED, "the worker stops and hands the job back")
-            return False
-        if why == "timeout":
-            if not learned:
-                message = f"No epoch was finished within max_seconds. Received: max_seconds={self.spec.max_seconds}"
-                _fail(self.slot, self.job, "timeout", message)
-            return learned
-        with self.slot.database.read() as session:
-            control = jobs.control(session, self.job.id, self.job.attempt)
-        if learned and control is not None and control.keep_model:
-            return True
-        self._move(Status.CANCELLED)
-        self._drop_checkpoints()
-        return False
-
-    def _finish(self, learned: Learned) -> None:
-        """Evaluate, export, store, and end the job: version, artifacts and status in one transaction."""
-        self._phase("evaluating")
-        model, split = learned.model, learned.split
-        start = 0 if split.x_val is None else len(split.x_val)
-        result = model.evaluate(training.measured_rows(start, len(split.x_test)), verbose=0, return_dict=True)
-        evaluation = {name: plain(value) for name, value in result.items()}
-        twin = build_network(self.spec, learned.scaling, serving=True)
-        copy_weights(model.network, twin)
-        details = evaluation | self._measure(twin, split)
-        self._phase("exporting")
-        files = self._export(twin, split.x_test[:VERIFIED_IMAGES].astype(np.float32))
-        cancelled = learned.interrupted == "cancel"
-        with self.slot.database.write() as session:
-            registry.add_artifacts(session, self.job.id, files)
-            session.merge(Evaluation(job_id=self.job.id, data=details))
-            version = registry.add_version(session, self._version(evaluation, twin))
-            moved = jobs.move(
-                session,
-                self.job.id,
-                Status.CANCELLED if cancelled else Status.SUCCEEDED,
-                by_attempt=self.job.attempt,
-                reason=_reason(learned),
-                evaluation=evaluation,
-                model_name=version.name,
-                model_version=version.version,
-            )
-            if not moved:
-                raise Fenced
-        log.info("%s: %s:%d, %s", self.job.id, version.name, version.version, evaluation)
-
-    def _measure(self, twin: keras.Model, split: data.Split) -> dict[str, Any]:
-        outputs = twin.predict(split.x_test.astype(np.float32), batch_size=training.EVALUATION_BATCH, verbose=0)
-        names = DATASETS[self.spec.dataset.name].classes
-        labels = class_labels(self.spec)
-        return evaluate_classes(outputs, split.y_test, labels, [names[label] for label in labels])
-
-    def _export(self, twin: keras.Model, images: np.ndarray) -> dict[str, Stored]:
-        onnx = export.export_onnx(self.spec, twin)
-        export.verify_onnx(onnx, twin, images)
-        with self.slot.database.read() as session:
-            history = history_csv(epochs_after(session, self.job.id, 0, limit=self.spec.epochs))
-        files: dict[str, Callable[[], bytes]] = {
-            "model.keras": lambda: export.export_keras(twin),
-            "model.onnx": lambda: onnx,
-            "history.csv": history.encode,
-            "spec.json": lambda: json.dumps(self.job.spec, indent=2).encode(),
-        }
-        folder = f"jobs/{self.job.id}/{self.job.attempt}"
-        return {name: self.slot.store.write(f"{folder}/{name}", make()) for name, make in files.items()}
-
-    def _version(self, evaluation: dict[str, float], twin: keras.Model) -> registry.ModelVersion:
-        return registry.ModelVersion(
-            name=self.spec.model,
-            job_id=self.job.id,
-            dataset=self.spec.dataset.name,
-            test_accuracy=evaluation.get("accuracy"),
-            test_loss=evaluation["loss"] if np.isfinite(evaluation["loss"]) else None,
-            parameters=twin.count_params(),
-            serving=registry.serving_of(self.spec),
-        )
-
-    def _phase(self, phase: jobs.Phase) -> None:
-        with self.slot.database.write() as session:
-            if not jobs.set_phase(session, self.job.id, self.job.attempt, phase):
-                raise Fenced
-
-    def _say(self, phase: jobs.Phase, message: str) -> None:
-        with self.slot.database.write() as session:
-            said = {"message": message}
-            if not jobs.record_event(session, self.job.id, self.job.attempt, "log", said, phase=phase):
-                raise Fenced
-
-    def _move(self, to: Status, reason: str | None = None) -> None:
-        with self.slot.database.write() as session:
-            if not jobs.move(session, self.job.id, to, by_attempt=self.job.attempt, reason=reason):
-                raise Fenced
+            self.hold.move(Status.QUEUED, "the worker stops and hands the job back")
+        elif why == "timeout":
+            limit = f"Received: max_seconds={self.spec.max_seconds}"
+            _fail(self.hold, "timeout", f"No epoch was finished within max_seconds. {limit}")
+        else:
+            self.hold.move(Status.CANCELLED)
+            self._drop_checkpoints()
 
     def _drop_checkpoints(self) -> None:
-        for attempt in range(1, self.job.attempt + 1):
-            self.slot.store.delete(f"jobs/{self.job.id}/{attempt}/checkpoints")
-
-
-def _reason(learned: Learned) -> str | None:
-    if learned.interrupted == "timeout":
-        return f"max_seconds was reached after epoch {learned.progress.epoch}"
-    if learned.interrupted == "cancel":
-        return f"cancelled after epoch {learned.progress.epoch}, the model was kept"
-    if learned.progress.stopped_early:
-        return f"early stopping after epoch {learned.progress.epoch}"
-    return None
+        for attempt in range(1, self.hold.job.attempt + 1):
+            self.hold.slot.store.delete(f"jobs/{self.hold.job.id}/{attempt}/checkpoints")

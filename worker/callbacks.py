@@ -8,18 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from models import jobs
 from models.history import EpochResult, split_nonfinite
 from models.spec import JobSpec
 from worker.checkpoints import Checkpoint, CheckpointKeeper, values_of, variables_of
-from worker.slot import Slot
+from worker.hold import Fenced, Hold
 
 LOOK_SECONDS = 0.1
 PUBLISH_SECONDS = 1.0
-
-
-class Fenced(Exception):
-    """The job is not this attempt's any more: write nothing, go."""
 
 
 class Interrupted(Exception):
@@ -63,6 +58,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
     def resume(self, facts: dict[str, Any], weights: list[np.ndarray]) -> None:
         """Go on from what `keep` gave."""
         self._kept = (facts, weights or None)
+        self.best_weights = weights or None  # also for who asks without fitting again
 
 
 class ReduceLROnPlateau(keras.callbacks.ReduceLROnPlateau):
@@ -90,9 +86,7 @@ class Publisher(keras.callbacks.Callback):
 
     def __init__(
         self,
-        slot: Slot,
-        job_id: str,
-        attempt: int,
+        hold: Hold,
         spec: JobSpec,
         keeper: CheckpointKeeper,
         progress: Progress,
@@ -100,7 +94,7 @@ class Publisher(keras.callbacks.Callback):
         plateau: ReduceLROnPlateau | None,
     ) -> None:
         super().__init__()
-        self._slot, self._job_id, self._attempt, self._spec = slot, job_id, attempt, spec
+        self._hold, self._spec = hold, spec
         self._keeper, self._progress = keeper, progress
         self._early_stopping, self._plateau = early_stopping, plateau
         self._pending: list[EpochResult] = []
@@ -114,8 +108,7 @@ class Publisher(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not self._compiled:
             self._compiled = True
-            with self._slot.database.write() as session:
-                jobs.set_phase(session, self._job_id, self._attempt, "training")
+            self._hold.enter("training")
         self._look()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -146,30 +139,19 @@ class Publisher(keras.callbacks.Callback):
         limit = self._spec.max_seconds
         if limit is not None and self._progress.seconds + moment - self._epoch_began > limit:
             raise Interrupted("timeout")
-        if self._slot.stopping:
+        if self._hold.slot.stopping:
             raise Interrupted("stopping")
-        with self._slot.database.read() as session:
-            control = jobs.control(session, self._job_id, self._attempt)
-        if control is None:
-            raise Fenced
-        if control.requested is not None:
-            raise Interrupted(control.requested)
+        if (requested := self._hold.control().requested) is not None:
+            raise Interrupted(requested)
 
     def _publish(self) -> None:
         progress = self._progress
         earlier, progress.checkpoint = progress.checkpoint, self._keeper.write(progress.epoch, self._checkpoint())
-        with self._slot.database.write() as session:
-            owned = jobs.record_epochs(
-                session,
-                self._job_id,
-                self._attempt,
-                self._pending,
-                best_metrics=progress.best,
-                checkpoint=progress.checkpoint,
-            )
-        if not owned:
+        try:
+            self._hold.record(self._pending, best_metrics=progress.best, checkpoint=progress.checkpoint)
+        except Fenced:
             self._keeper.remove(progress.checkpoint)
-            raise Fenced
+            raise
         if earlier is not None:
             self._keeper.remove(earlier)
         self._pending.clear()

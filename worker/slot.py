@@ -6,7 +6,7 @@ import platform
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.synchronize import Event
 from typing import Any
 
@@ -45,14 +45,17 @@ class Slot:
         """Whether the worker was told to end and wants its job handed back."""
         return self._stopping.is_set()
 
-    def open(self) -> None:
-        """Announce the worker, import TensorFlow, and say that it is warm; waits for a database that is away."""
+    def announce(self) -> None:
+        """Write the worker's row and keep it alive from now on; waits for a database that is away."""
         while not self._announced():
             time.sleep(BEAT_SECONDS)
         self._thread.start()
-        devices, libraries = _import_tensorflow()
+
+    def warm_up(self) -> None:
+        """Make TensorFlow ready, and say that jobs start at once."""
+        devices, libraries = _prepare_tensorflow()
         self._show(status=workers.WorkerStatus.IDLE, devices=devices, libraries=libraries, datasets=self._datasets())
-        log.info("warm: TensorFlow is imported, jobs start at once")
+        log.info("warm: jobs start at once")
 
     def close(self) -> None:
         """Take the worker's row back."""
@@ -72,7 +75,10 @@ class Slot:
             yield
         finally:
             self._running = None
-            self._show(status=workers.WorkerStatus.IDLE, job_id=None, datasets=self._datasets())
+            # Told with the next heartbeat when the database is away just now.
+            self._state |= {"status": workers.WorkerStatus.IDLE, "job_id": None, "datasets": self._datasets()}
+            with suppress(DBAPIError):
+                self._show()
 
     def _announced(self) -> bool:
         try:
@@ -94,9 +100,10 @@ class Slot:
         return {name: {"status": where.status, "detail": where.detail} for name, where in found.items()}
 
     def _show(self, **values: Any) -> None:
+        """Beat, and write the whole state, so that what could not be written once is made up for."""
         self._state |= values
         with self.database.write() as session:
-            if not workers.update_worker(session, self.id, **values):
+            if not workers.update_worker(session, self.id, **self._state):
                 # Frozen for longer than the lease, this worker was given up; it is back.
                 workers.announce(session, self._row())
 
@@ -111,13 +118,11 @@ class Slot:
                 log.warning("no heartbeat: the database does not answer (%s)", type(error.orig).__name__)
 
 
-def _import_tensorflow() -> tuple[list[str], dict[str, str]]:
-    """Import what training needs, let GPUs take memory as they need it; the devices, and the versions that run."""
+def _prepare_tensorflow() -> tuple[list[str], dict[str, str]]:
+    """Let GPUs take memory as they need it; the devices, and the versions that run."""
     import keras
     import numpy as np
     import tensorflow as tf
-
-    import worker.attempt  # noqa: F401 - imported now so that the first job need not wait for it
 
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)

@@ -44,7 +44,10 @@ def _open_slot(**_: Any) -> None:
     from worker.slot import Slot
 
     _slot = Slot(settings, list(app.amqp.queues.consume_from), _stopping)
-    _slot.open()
+    _slot.announce()
+    import worker.attempt  # noqa: F401 - with TensorFlow, which takes seconds; jobs then need not wait for it
+
+    _slot.warm_up()
 
 
 @worker_process_shutdown.connect

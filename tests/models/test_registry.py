@@ -1,5 +1,7 @@
 """Versions, references and the champion, on every database."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from models import jobs, registry
@@ -59,3 +61,9 @@ def test_names_and_versions_are_listed(three: Database) -> None:
     with three.read() as session:
         assert registry.names(session) == ["m", "m2"]
         assert [version.version for version in registry.versions(session, "m")] == [3, 2, 1]
+
+
+def test_jobs_that_end_at_once_get_different_numbers(database: Database) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: add(database, "busy", n / 10), range(8)))
+    assert sorted(version.version for version in made) == list(range(1, 9))

@@ -28,7 +28,9 @@ def open_slot(settings: Settings) -> Slot:
 def test_it_announces_itself_beats_and_takes_its_row_back(settings: Settings) -> None:
     slot = open_slot(settings)
     with closing(Database(settings.database)) as database:
-        slot.open()
+        slot.announce()
+        assert rows(database)[0].status == "starting"
+        slot.warm_up()
         (row,) = rows(database)
         assert (row.status, row.queues, row.job_id) == ("idle", ["train"], None)
         assert "cpu" in row.devices
@@ -50,7 +52,7 @@ def test_it_waits_for_a_database_that_is_not_ready(
 ) -> None:
     late = settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'late.db'}"})
     slot = open_slot(late)
-    opening = threading.Thread(target=slot.open)
+    opening = threading.Thread(target=slot.announce)
     opening.start()
     wait_until(lambda: "waiting for the database" in caplog.text, "a word about it")
     shutil.copy(sqlite_template, tmp_path / "migrated.db")
@@ -59,7 +61,7 @@ def test_it_waits_for_a_database_that_is_not_ready(
     opening.join(timeout=30)
     assert not opening.is_alive()
     with closing(Database(late.database)) as database:
-        assert rows(database)[0].status == "idle"
+        assert rows(database)[0].status == "starting"
     slot.close()
 
 

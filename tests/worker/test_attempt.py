@@ -1,0 +1,199 @@
+"""Whole attempts in this process: ended by every kind of misfortune, taken up by the next, and what is left of them."""
+
+import multiprocessing
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from models import jobs, workers
+from models.history import Epoch, epochs_after
+from models.jobs import Job, Status
+from models.settings import Settings
+from models.spec import parse_spec
+from worker import training
+from worker.attempt import try_job
+from worker.checkpoints import CheckpointKeeper
+from worker.slot import Slot
+
+LAYERS = [
+    "flatten",
+    {"type": "dense", "units": 16, "activation": "relu"},
+    {"type": "batch_normalization"},
+    {"type": "dropout", "rate": 0.3},
+    {"type": "dense", "units": 10},
+]
+SPEC: dict[str, Any] = {
+    "dataset": {"name": "digits", "train_size": 300},
+    "network": {"layers": LAYERS},
+    "optimizer": {"type": "adam", "learning_rate": 0.01},
+    "epochs": 8,
+}
+STOPPING = {"early_stopping": {"monitor": "val_loss", "patience": 2, "restore_best_weights": True}, "epochs": 60}
+PLATEAU = {"reduce_on_plateau": {"monitor": "loss", "factor": 0.5, "patience": 1, "min_delta": 0.2}, "epochs": 12}
+
+
+class Killed(BaseException):
+    """In place of a SIGKILL: nothing catches it."""
+
+
+@pytest.fixture
+def slot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
+    """A slot whose every epoch is published by itself."""
+    monkeypatch.setattr("worker.callbacks.PUBLISH_SECONDS", 0.0)
+    made = Slot(settings, ["train"], multiprocessing.get_context("spawn").Event())
+    with made.database.write() as session:
+        workers.announce(session, made._row())
+    yield made
+    made.close()
+
+
+def submit(slot: Slot, **changes: Any) -> str:
+    with slot.database.write() as session:
+        return jobs.create(session, parse_spec(SPEC | changes)).id
+
+
+def read(slot: Slot, job_id: str) -> tuple[Job, list[Epoch]]:
+    with slot.database.read() as session:
+        return session.get_one(Job, job_id), epochs_after(session, job_id, 0, 1000)
+
+
+def put_back(slot: Slot, job_id: str) -> None:
+    with slot.database.write() as session:
+        assert jobs.move(session, job_id, Status.QUEUED)
+
+
+def weights(slot: Slot, job: Job) -> list[np.ndarray]:
+    path = slot.settings.home / "model.keras"
+    path.write_bytes(slot.store.read(f"jobs/{job.id}/{job.attempt}/model.keras"))
+    return keras.saving.load_model(path).get_weights()
+
+
+def die_after(monkeypatch: pytest.MonkeyPatch, step: str, times: int) -> None:
+    """Be killed in the `times`-th call: `write` before the checkpoint is there, `remove` after its rows are."""
+    original, calls = getattr(CheckpointKeeper, step), iter(range(1, 1000))
+
+    def dying(self: CheckpointKeeper, *arguments: Any) -> Any:
+        if next(calls) == times:
+            raise Killed
+        return original(self, *arguments)
+
+    monkeypatch.setattr(CheckpointKeeper, step, dying)
+
+
+@pytest.mark.parametrize("step", ["write", "remove"])
+@pytest.mark.parametrize("changes", [{}, STOPPING, PLATEAU], ids=["plain", "early stopping", "plateau"])
+def test_killed_and_resumed_ends_as_if_nothing_had_happened(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], step: str
+) -> None:
+    undisturbed, disturbed = submit(slot, **changes), submit(slot, **changes)
+    try_job(slot, undisturbed)
+    with monkeypatch.context() as patched:
+        die_after(patched, step, times=4)
+        with pytest.raises(Killed):
+            try_job(slot, disturbed)
+    put_back(slot, disturbed)
+    try_job(slot, disturbed)
+    (whole, expected), (mended, found) = read(slot, undisturbed), read(slot, disturbed)
+    assert (whole.status, mended.status, mended.attempt) == (Status.SUCCEEDED, Status.SUCCEEDED, 2)
+    assert [row.epoch for row in found] == list(range(1, len(expected) + 1))
+    assert [row.metrics for row in found] == [row.metrics for row in expected]
+    assert [row.learning_rate for row in found] == [row.learning_rate for row in expected]
+    assert {row.attempt for row in found} == {1, 2}
+    assert mended.evaluation == whole.evaluation
+    assert mended.best_metrics == whole.best_metrics
+    for mine, theirs in zip(weights(slot, mended), weights(slot, whole), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert [key for key in slot.store.keys("jobs") if "checkpoints" in key] == []
+    if "early_stopping" in changes:
+        assert len(found) < 60
+    if "reduce_on_plateau" in changes:
+        assert found[-1].learning_rate is not None
+        assert found[-1].learning_rate < 0.01
+
+
+def test_killed_after_the_last_epoch_keeps_the_best_weights(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left to do then is no training at all."""
+    undisturbed, disturbed = submit(slot, **STOPPING), submit(slot, **STOPPING)
+    try_job(slot, undisturbed)
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.attempt.finish", killed)
+        with pytest.raises(Killed):
+            try_job(slot, disturbed)
+    put_back(slot, disturbed)
+    try_job(slot, disturbed)
+    (whole, _), (mended, _) = read(slot, undisturbed), read(slot, disturbed)
+    assert mended.evaluation == whole.evaluation
+    for mine, theirs in zip(weights(slot, mended), weights(slot, whole), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_an_attempt_that_lost_its_job_leaves_it_alone(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = submit(slot)
+    original = CheckpointKeeper.write
+
+    def overtaken(self: CheckpointKeeper, epoch: int, checkpoint: Any) -> str:
+        if epoch == 3:
+            put_back(slot, job_id)
+            with slot.database.write() as session:
+                assert jobs.claim(session, job_id, "another")
+        return original(self, epoch, checkpoint)
+
+    monkeypatch.setattr(CheckpointKeeper, "write", overtaken)
+    try_job(slot, job_id)
+    job, rows = read(slot, job_id)
+    assert (job.status, job.attempt, job.worker) == (Status.RUNNING, 2, "another")
+    assert [row.epoch for row in rows] == [1, 2]
+    assert job.checkpoint is not None
+    assert slot.store.keys("jobs") == [job.checkpoint]
+
+
+def test_a_message_that_comes_twice_does_nothing(slot: Slot) -> None:
+    job_id = submit(slot)
+    try_job(slot, job_id)
+    before, rows = read(slot, job_id)
+    try_job(slot, job_id)
+    after, again = read(slot, job_id)
+    assert (after.last_seq, after.attempt, len(again)) == (before.last_seq, 1, len(rows))
+    try_job(slot, "job_unknown")
+
+
+def test_missing_data_fails_with_what_to_do(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(slot.settings.home / "empty"))
+    job_id = submit(slot, dataset="fashion_mnist")
+    try_job(slot, job_id)
+    job, _ = read(slot, job_id)
+    assert (job.status, job.failure_kind) == (Status.FAILED, "dataset_unavailable")
+    assert "TRAINYARD_DATASETS_DIR" in (job.failure_message or "")
+    assert str(slot.settings.home) not in (job.failure_message or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(MemoryError(), "out_of_memory"), (RuntimeError("secret /path"), "internal")]
+)
+def test_what_breaks_inside_is_told_without_its_inside(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
+) -> None:
+    def broken(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(training, "build_model", broken)
+    job_id = submit(slot)
+    try_job(slot, job_id)
+    job, _ = read(slot, job_id)
+    assert (job.status, job.failure_kind) == (Status.FAILED, kind)
+    assert "secret" not in (job.failure_message or "")
+
+
+def test_every_n_th_epoch_is_kept_and_the_last(slot: Slot) -> None:
+    job_id = submit(slot, log_every=3)
+    try_job(slot, job_id)
+    job, rows = read(slot, job_id)
+    assert [row.epoch for row in rows] == [3, 6, 8]
+    assert job.epoch == 8

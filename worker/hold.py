@@ -1,0 +1,61 @@
+"""An attempt's hold on its job: every write goes through here and fails once the job is somebody else's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models import jobs
+from models.history import EpochResult
+from models.jobs import Control, Job, Phase, Status
+from worker.slot import Slot
+
+
+class Fenced(Exception):
+    """The job is not this attempt's any more: write nothing, go."""
+
+
+class Hold:
+    """The job that one attempt of one slot works on; each method raises `Fenced` when it was given to another."""
+
+    def __init__(self, slot: Slot, job: Job) -> None:
+        self.slot, self.job = slot, job
+        self._place = (job.id, job.attempt)
+
+    def control(self) -> Control:
+        """What the job's owner wants now."""
+        with self.slot.database.read() as session:
+            wanted = jobs.control(session, *self._place)
+        if wanted is None:
+            raise Fenced
+        return wanted
+
+    def enter(self, phase: Phase) -> None:
+        """Say what the attempt does now."""
+        with self.slot.database.write() as session:
+            _require(jobs.set_phase(session, *self._place, phase))
+
+    def say(self, phase: Phase, message: str) -> None:
+        """Write a line into the job's log, on entering `phase`."""
+        with self.slot.database.write() as session:
+            _require(jobs.record_event(session, *self._place, "log", {"message": message}, phase=phase))
+
+    def record(self, results: Sequence[EpochResult], **values: Any) -> None:
+        """Write epochs, and further columns of the job with them."""
+        with self.slot.database.write() as session:
+            _require(jobs.record_epochs(session, *self._place, results, **values))
+
+    def move(self, to: Status, reason: str | None = None, **values: Any) -> None:
+        """Change the job's status."""
+        with self.slot.database.write() as session:
+            self.move_in(session, to, reason, **values)
+
+    def move_in(self, session: Session, to: Status, reason: str | None = None, **values: Any) -> None:
+        """Change the job's status in a transaction of the caller's, which fails as a whole when fenced."""
+        job_id, attempt = self._place
+        _require(jobs.move(session, job_id, to, by_attempt=attempt, reason=reason, **values))
+
+
+def _require(owned: bool) -> None:
+    if not owned:
+        raise Fenced
