@@ -120,11 +120,16 @@ class ProblemDetails(BaseModel):
     errors: list[ProblemEntry] | None = None
 
 
+def title(status: int) -> str:
+    """The name of a status, as RFC 9110 has it whatever the version of Python."""
+    return {413: "Content Too Large", 422: "Unprocessable Content"}.get(status, HTTPStatus(status).phrase)
+
+
 def problem(request_path: str, error: ApiError) -> JSONResponse:
     """The answer for `error`."""
     body: dict[str, Any] = {
         "type": f"urn:trainyard:problem:{error.slug}",
-        "title": HTTPStatus(error.status_code).phrase,
+        "title": title(error.status_code),
         "status": error.status_code,
         "detail": str(error.detail),
         "instance": request_path,
@@ -142,7 +147,7 @@ def invalid(problems: Sequence[Problem]) -> Invalid:
 
 def documented(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can answer with these errors."""
-    return {error.status: _documented(HTTPStatus(error.status).phrase) for error in errors}
+    return {error.status: _documented(title(error.status)) for error in errors}
 
 
 def _documented(description: str) -> dict[str, Any]:
@@ -196,7 +201,7 @@ def _openapi(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         schemas.pop(name, None)
     for operation in (operation for methods in openapi["paths"].values() for operation in methods.values()):
         if "422" in operation["responses"]:
-            operation["responses"]["422"] = _documented(HTTPStatus(422).phrase)
+            operation["responses"]["422"] = _documented(title(422))
         operation["responses"]["default"] = _documented("any other error")
     return openapi
 

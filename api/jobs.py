@@ -162,6 +162,8 @@ def cancel(job: JobById, room: InRoom, response: Response, how: CancelBody | Non
         raise NotFound(f"There is no such job. Received: {job.id}")
     if done is None and now.status != Status.CANCELLED:
         raise Conflict(f"The job has {now.status}: there is nothing to cancel.")
+    if done == "cancelled":
+        room.store.delete(f"jobs/{job.id}")  # checkpoints of an earlier attempt, if there was one
     if done is None:
         response.status_code = 200
     return _read(now, room)

@@ -5,6 +5,7 @@ clock, its writer is lost. Clocks of different machines may jump and differ. Eve
 the heartbeat that were seen, so of two reapers one acts.
 """
 
+import functools
 import logging
 import threading
 import time
@@ -24,7 +25,11 @@ from models.settings import Settings
 from models.workers import Worker, WorkerStatus
 
 TICK_SECONDS = 1.0
+MOST_LOSSES = 3
 LOST = "its worker was lost, another attempt follows"
+IN_VAIN = (
+    f"Its worker was lost {MOST_LOSSES} times in a row without a new epoch: does it need more memory than there is?"
+)
 log = logging.getLogger(__name__)
 
 
@@ -96,13 +101,23 @@ class Reaper:
 
     @staticmethod
     def _put_back(session: Session, job_id: str, attempt: int, heartbeat: int) -> Job | None:
-        """Queue a job again, or end it where its owner had asked for that; the job when it waits again."""
+        """Queue a job again, or end it where that is wanted or in vain; the job when it waits again."""
         job = session.get_one(Job, job_id)
-        to = Status.CANCELLED if job.requested == "cancel" else Status.QUEUED
-        sources = frozenset({Status.RUNNING})
-        guards = {"sources": sources, "by_attempt": attempt, "at_heartbeat": heartbeat}
-        moved = jobs.move(session, job_id, to, reason=LOST if to == Status.QUEUED else None, **guards)  # type: ignore[arg-type]
-        return job if moved and to == Status.QUEUED else None
+        move = functools.partial(
+            jobs.move,
+            session,
+            job_id,
+            sources=frozenset({Status.RUNNING}),
+            by_attempt=attempt,
+            at_heartbeat=heartbeat,
+        )
+        if job.requested == "cancel":
+            move(Status.CANCELLED)
+        elif job.losses + 1 >= MOST_LOSSES:
+            move(Status.FAILED, reason=IN_VAIN, failure_kind="worker_lost", failure_message=IN_VAIN)
+        elif move(Status.QUEUED, reason=LOST, losses=job.losses + 1):
+            return job
+        return None
 
     def _judge_workers(self, announced: Sequence[Worker], moment: float) -> None:
         sights = self._workers.look({worker.id: worker.heartbeat for worker in announced}, moment)

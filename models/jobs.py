@@ -62,6 +62,7 @@ class Job(Base):
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     last_seq: Mapped[int] = mapped_column(Integer, default=0)
     heartbeat: Mapped[int] = mapped_column(Integer, default=0)
+    losses: Mapped[int] = mapped_column(Integer, default=0)
     worker: Mapped[str | None]
 
     phase: Mapped[str | None]
@@ -213,11 +214,18 @@ def control(session: Session, job_id: str, attempt: int) -> Control | None:
     return None if row is None else Control(row.requested, row.keep_model)
 
 
-def record_epochs(session: Session, job_id: str, attempt: int, results: Sequence[EpochResult], **values: Any) -> bool:
-    """Write epochs, and further columns of the job, in one transaction with the fence; False when fenced out."""
-    last = results[-1]
-    latest, _ = split_nonfinite(last.metrics)
-    values |= {"epoch": last.epoch, "seconds_per_epoch": last.seconds, "latest_metrics": latest}
+def record_epochs(
+    session: Session, job_id: str, attempt: int, results: Sequence[EpochResult], reached: EpochResult, **values: Any
+) -> bool:
+    """Write epochs in one transaction with the fence; False when fenced out.
+
+    Args:
+        results: what becomes rows; with `log_every` there may be none.
+        reached: the epoch that the job is at now.
+        values: further columns of the job.
+    """
+    latest, _ = split_nonfinite(reached.metrics)
+    values |= {"epoch": reached.epoch, "seconds_per_epoch": reached.seconds, "latest_metrics": latest, "losses": 0}
     first = _take_numbers(session, job_id, attempt, len(results), values)
     if first is None:
         return False

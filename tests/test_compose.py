@@ -145,12 +145,6 @@ def test_every_setting_is_one_and_every_value_is_taken(name: str, monkeypatch: p
     assert (settings.database, settings.broker_url) == (ours["TRAINYARD_DATABASE_URL"], ours["TRAINYARD_BROKER_URL"])
 
 
-@pytest.mark.parametrize("name", ["worker-cpu", "worker-gpu"])
-def test_a_worker_announces_the_queues_that_it_takes_from(name: str) -> None:
-    command = command_of(name)
-    assert SERVICES[name]["environment"]["TRAINYARD_WORKER_QUEUES"] == command[command.index("--queues") + 1]
-
-
 def test_there_is_no_password_but_the_one_that_is_given() -> None:
     with pytest.raises(LookupError, match="put a line POSTGRES_PASSWORD="):
         interpolated(SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"], {})

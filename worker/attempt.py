@@ -64,6 +64,7 @@ def _see_through(hold: Hold) -> None:
 def _fail(hold: Hold, kind: FailureKind, message: str) -> None:
     log.warning("%s: failed (%s): %s", hold.job.id, kind, message)
     hold.move(Status.FAILED, message, failure_kind=kind, failure_message=message)
+    _drop_checkpoints(hold)
 
 
 class Attempt:
@@ -81,7 +82,7 @@ class Attempt:
             if learned is None:
                 return
             finish(self.hold, self.spec, learned)
-        self._drop_checkpoints()
+        _drop_checkpoints(self.hold)
 
     def _learn(self) -> Learned | None:
         """Train to the end, or to what the user or the machine asks for; None when the job is dealt with already."""
@@ -102,7 +103,9 @@ class Attempt:
                 self._let_go(interrupted)
                 return None
             # What is kept is the model of the last epoch on record, not one half an epoch further.
-            restore(model, self.keeper.read(progress.checkpoint))
+            checkpoint = self.keeper.read(progress.checkpoint)
+            restore(model, checkpoint)
+            progress.epoch = checkpoint.facts["epoch"]
         if early_stopping is not None and early_stopping.best_weights:
             # Keras does it when fit ends by itself; after an interruption, or when nothing was left to fit, we do.
             model.set_weights(early_stopping.best_weights)
@@ -171,8 +174,10 @@ class Attempt:
             _fail(self.hold, "timeout", f"No epoch was finished within max_seconds. {limit}")
         else:
             self.hold.move(Status.CANCELLED)
-            self._drop_checkpoints()
+            _drop_checkpoints(self.hold)
 
-    def _drop_checkpoints(self) -> None:
-        for attempt in range(1, self.hold.job.attempt + 1):
-            self.hold.slot.store.delete(f"jobs/{self.hold.job.id}/{attempt}/checkpoints")
+
+def _drop_checkpoints(hold: Hold) -> None:
+    """The job is at its end: nobody goes on from them."""
+    for attempt in range(1, hold.job.attempt + 1):
+        hold.slot.store.delete(f"jobs/{hold.job.id}/{attempt}/checkpoints")

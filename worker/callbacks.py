@@ -122,11 +122,12 @@ class Publisher(keras.callbacks.Callback):
         progress.stopped_early = bool(self.model.stop_training)
         diverged = not isfinite(metrics["loss"])
         last = progress.epoch == self._spec.epochs or progress.stopped_early or diverged
+        result = EpochResult(progress.epoch, seconds, self._learning_rate(), metrics)
         if last or progress.epoch % self._spec.log_every == 0:
-            self._pending.append(EpochResult(progress.epoch, seconds, self._learning_rate(), metrics))
+            self._pending.append(result)
         self._compare(metrics)
-        if self._pending and (last or time.monotonic() - self._published >= PUBLISH_SECONDS):
-            self._publish()
+        if last or time.monotonic() - self._published >= PUBLISH_SECONDS:
+            self._publish(result)
         if diverged:
             raise Diverged(f"The loss became {metrics['loss']} in epoch {progress.epoch}.")
 
@@ -144,11 +145,11 @@ class Publisher(keras.callbacks.Callback):
         if (requested := self._hold.control().requested) is not None:
             raise Interrupted(requested)
 
-    def _publish(self) -> None:
+    def _publish(self, reached: EpochResult) -> None:
         progress = self._progress
         earlier, progress.checkpoint = progress.checkpoint, self._keeper.write(progress.epoch, self._checkpoint())
         try:
-            self._hold.record(self._pending, best_metrics=progress.best, checkpoint=progress.checkpoint)
+            self._hold.record(self._pending, reached, best_metrics=progress.best, checkpoint=progress.checkpoint)
         except Fenced:
             self._keeper.remove(progress.checkpoint)
             raise

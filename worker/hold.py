@@ -40,10 +40,10 @@ class Hold:
         with self.slot.database.write() as session:
             _require(jobs.record_event(session, *self._place, "log", {"message": message}, phase=phase))
 
-    def record(self, results: Sequence[EpochResult], **values: Any) -> None:
-        """Write epochs, and further columns of the job with them."""
+    def record(self, results: Sequence[EpochResult], reached: EpochResult, **values: Any) -> None:
+        """Write epochs, how far the job is, and further columns of it."""
         with self.slot.database.write() as session:
-            _require(jobs.record_epochs(session, *self._place, results, **values))
+            _require(jobs.record_epochs(session, *self._place, results, reached, **values))
 
     def move(self, to: Status, reason: str | None = None, **values: Any) -> None:
         """Change the job's status."""

@@ -38,6 +38,7 @@ class Slot:
         self._closed = threading.Event()
         self._running: tuple[str, int] | None = None
         self._state: dict[str, Any] = {}
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
 
     @property
@@ -75,10 +76,9 @@ class Slot:
             yield
         finally:
             self._running = None
-            # Told with the next heartbeat when the database is away just now.
-            self._state |= {"status": workers.WorkerStatus.IDLE, "job_id": None, "datasets": self._datasets()}
+            # Where the database is away just now, the next heartbeat makes up for it.
             with suppress(DBAPIError):
-                self._show()
+                self._show(status=workers.WorkerStatus.IDLE, job_id=None, datasets=self._datasets())
 
     def _announced(self) -> bool:
         try:
@@ -101,8 +101,8 @@ class Slot:
 
     def _show(self, **values: Any) -> None:
         """Beat, and write the whole state, so that what could not be written once is made up for."""
-        self._state |= values
-        with self.database.write() as session:
+        with self._lock, self.database.write() as session:
+            self._state |= values
             if not workers.update_worker(session, self.id, **self._state):
                 # Frozen for longer than the lease, this worker was given up; it is back.
                 workers.announce(session, self._row())

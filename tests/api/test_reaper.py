@@ -8,7 +8,7 @@ from api.queue import Doorbell
 from api.reaper import LOST, Reaper
 from models import jobs, workers
 from models.database import Database
-from models.history import Event, history_after
+from models.history import EpochResult, Event, history_after
 from models.jobs import Job, Status
 from models.settings import Settings
 from models.spec import parse_spec
@@ -196,3 +196,28 @@ def test_what_could_not_be_rung_is_rung_when_the_broker_is_back(database: Databa
     reaper.look(1.0)
     assert bell.rung == [first.id, second.id]
     assert bell.unsent() == []
+
+
+def test_a_job_that_kills_its_workers_ends(database: Database, reaper: Reaper) -> None:
+    job = new_job(database)
+
+    def lose(begin: float) -> None:
+        claim(database, job)
+        for moment in range(12):
+            reaper.look(begin + moment)
+
+    lose(0.0)
+    lose(100.0)
+    assert status(database, job) == Status.QUEUED
+    claim(database, job)
+    with database.write() as session:
+        epoch = EpochResult(1, 0.1, 0.001, {"loss": 1.0})
+        assert jobs.record_epochs(session, job.id, 3, [epoch], epoch)
+    for moment in range(200, 212):
+        reaper.look(float(moment))
+    assert status(database, job) == Status.QUEUED  # an epoch was learned: it counts anew
+    lose(300.0)
+    lose(400.0)
+    with database.read() as session:
+        ended = session.get_one(Job, job.id)
+    assert (ended.status, ended.failure_kind, ended.attempt) == (Status.FAILED, "worker_lost", 5)

@@ -80,18 +80,18 @@ def test_of_many_workers_one_gets_the_job(database: Database) -> None:
 def test_an_attempt_that_was_given_up_writes_nothing_more(database: Database) -> None:
     job = claimed(database, new_job(database))
     with database.write() as session:
-        assert jobs.record_epochs(session, job.id, 1, [result(1)])
+        assert jobs.record_epochs(session, job.id, 1, [result(1)], result(1))
         assert jobs.move(session, job.id, Status.QUEUED, by_attempt=1)
     second = claimed(database, job)
     assert second.attempt == 2
     with database.write() as session:
-        assert not jobs.record_epochs(session, job.id, 1, [result(2)])
+        assert not jobs.record_epochs(session, job.id, 1, [result(2)], result(2))
         assert not jobs.record_event(session, job.id, 1, "log", {"message": "a ghost"})
         assert not jobs.beat(session, job.id, 1)
         assert not jobs.set_phase(session, job.id, 1, "training")
         assert jobs.control(session, job.id, 1) is None
         assert not jobs.move(session, job.id, Status.SUCCEEDED, by_attempt=1)
-        assert jobs.record_epochs(session, job.id, 2, [result(2)])
+        assert jobs.record_epochs(session, job.id, 2, [result(2)], result(2))
     with database.read() as session:
         epochs = session.scalars(select(Epoch).order_by(Epoch.epoch)).all()
     assert [(epoch.epoch, epoch.attempt) for epoch in epochs] == [(1, 1), (2, 2)]
@@ -105,7 +105,7 @@ def test_numbers_are_gapless_when_many_write_at_once(database: Database) -> None
             if n % 3:
                 assert jobs.record_event(session, job.id, 1, "log", {"message": str(n)})
             else:
-                assert jobs.record_epochs(session, job.id, 1, [result(n + 1), result(n + 2)])
+                assert jobs.record_epochs(session, job.id, 1, [result(n + 1), result(n + 2)], result(n + 2))
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(write, range(30)))
@@ -135,7 +135,9 @@ def test_a_failed_transaction_leaves_no_gap(database: Database) -> None:
 def test_a_number_that_is_not_finite_is_null_and_named(database: Database) -> None:
     job = claimed(database, new_job(database))
     with database.write() as session:
-        assert jobs.record_epochs(session, job.id, 1, [result(1, float("nan")), result(2, float("-inf"))])
+        assert jobs.record_epochs(
+            session, job.id, 1, [result(1, float("nan")), result(2, float("-inf"))], result(2, float("-inf"))
+        )
     with database.read() as session:
         first, second = session.scalars(select(Epoch).order_by(Epoch.epoch)).all()
     assert (first.metrics, first.nonfinite) == ({"loss": None, "accuracy": 0.9}, {"loss": "nan"})
