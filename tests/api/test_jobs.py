@@ -34,11 +34,11 @@ def test_a_short_spec_is_answered_with_the_whole_one(client: TestClient) -> None
 
 @pytest.mark.parametrize(("device", "queue"), [("auto", "train"), ("cpu", "train.cpu"), ("gpu", "train.gpu")])
 def test_the_doorbell_rings_in_the_queue_of_the_device(
-    client: TestClient, settings: Settings, device: str, queue: str
+    client: TestClient, redis_url: str, device: str, queue: str
 ) -> None:
-    before = queued(settings.broker_url, queue)
+    before = queued(redis_url, queue)
     submit(client, device=device)
-    assert queued(settings.broker_url, queue) >= before + 1
+    assert queued(redis_url, queue) >= before + 1
 
 
 def test_without_a_broker_the_job_is_accepted_and_waits(settings: Settings) -> None:

@@ -80,13 +80,13 @@ def test_every_process_may_be_killed(tmp_path: Path) -> None:
 def test_a_stop_hands_the_job_back_and_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C in mid-job: the next `up` goes on where it was, and the hand-back is told."""
     port = str(free_port())
-    first = Yard(tmp_path, PORT=port)
-    job = first.client.submit(SPEC)
-    follower = Follower(first.url, job["id"])
-    in_the_middle(follower, beyond=2)
-    everything = [first.process.pid, *first.processes()]
-    assert first.end() == 0
-    assert [pid for pid in everything if alive(pid)] == []
+    with yard(tmp_path, PORT=port) as first:
+        job = first.client.submit(SPEC)
+        follower = Follower(first.url, job["id"])
+        in_the_middle(follower, beyond=2)
+        everything = [first.process.pid, *first.processes()]
+        assert first.end() == 0
+        assert [pid for pid in everything if alive(pid)] == []
     with yard(tmp_path, PORT=port) as second:
         check_whole(second, follower, second.client.wait(job["id"], timeout=120, check=False))
         told = [event["data"].get("reason") for event in follower.events if event["event"] == "state"]
@@ -94,15 +94,14 @@ def test_a_stop_hands_the_job_back_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_supervisor_that_is_killed_takes_everything_along(tmp_path: Path) -> None:
-    service = Yard(tmp_path)
-    service.client.submit(SPEC)
-    wait_until(lambda: any(w["status"] == "busy" for w in service.client.workers()), "a busy worker")
-    everything = service.processes()
-    assert len(everything) >= 4  # broker, API, worker, and the process that trains
-    os.kill(service.process.pid, signal.SIGKILL)
-    service.process.wait(timeout=10)
-    service.client.close()
-    wait_until(lambda: not any(map(alive, everything)), f"the end of {everything}", seconds=15)
+    with yard(tmp_path) as service:
+        service.client.submit(SPEC)
+        wait_until(lambda: any(w["status"] == "busy" for w in service.client.workers()), "a busy worker")
+        everything = service.processes()
+        assert {service.api_process(), service.training_process()} < set(everything)
+        os.kill(service.process.pid, signal.SIGKILL)
+        service.process.wait(timeout=10)
+        wait_until(lambda: not any(map(alive, everything)), f"the end of {everything}", seconds=15)
 
 
 @pytest.mark.parametrize("broker", ["filesystem"])
