@@ -22,18 +22,15 @@ _drawing = threading.Lock()  # Matplotlib's font and text caches are not made fo
 
 
 def draw(title: str, epochs: Sequence[Epoch], kind: Kind) -> bytes:
-    """The curves as a PNG or SVG file; of a long history every n-th epoch is drawn, and the last."""
+    """The curves of these epochs as a PNG or SVG file."""
     with _drawing:
-        step = max(1, len(epochs) // MOST_POINTS)
-        drawn = sorted({*range(0, len(epochs), step), max(len(epochs) - 1, 0)}) if epochs else []
-        rows = [epochs[n] for n in drawn]
         figure = _figure_class()(figsize=(12, 3.8), layout="constrained")
         figure.suptitle(title.replace("$", r"\$"), fontsize=12)
         left, middle, right = figure.subplots(1, 3)
-        _plot(left, rows, "loss", {"train": "loss", "validation": "val_loss"})
-        _plot(middle, rows, "accuracy", {"train": "accuracy", "validation": "val_accuracy"})
+        _plot(left, epochs, "loss", {"train": "loss", "validation": "val_loss"})
+        _plot(middle, epochs, "accuracy", {"train": "accuracy", "validation": "val_accuracy"})
         _axis(right, "learning rate")
-        right.plot([row.epoch for row in rows], _numbers([row.learning_rate for row in rows]), color="#555555")
+        right.plot([row.epoch for row in epochs], _numbers([row.learning_rate for row in epochs]), color="#555555")
         right.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
         file = io.BytesIO()
         figure.savefig(file, format=kind, dpi=110)

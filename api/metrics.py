@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
@@ -12,13 +12,21 @@ from api.deps import InRoom, JobById, Room
 from api.errors import Conflict, Invalid, NotFound, Unavailable, documented
 from api.tailer import epoch_fields
 from api.views import Metrics, Moment, Page
-from models.history import Epoch, Evaluation, Event, epochs_after, history_after, history_csv
+from models.history import (
+    Epoch,
+    Evaluation,
+    Event,
+    csv_lines,
+    epochs_after,
+    every_epoch,
+    sampled_epochs,
+    whole_history,
+)
 from models.jobs import TERMINAL, Job
 from models.registry import Artifact
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 MEDIA_TYPES = {"onnx": "application/octet-stream", "csv": "text/csv", "json": "application/json"}
-EVERYTHING = 1_000_000
 
 
 class EpochView(BaseModel):
@@ -57,22 +65,21 @@ def metrics(
     limit: Annotated[int, Query(ge=1, le=100_000)] = 10_000,
     accept: Annotated[str, Header()] = "",
 ) -> Any:
-    """Rows by epoch, in order."""
+    """Rows by epoch, in order; as CSV always all of them."""
+    if accept.startswith("text/csv"):
+        return StreamingResponse(csv_lines(every_epoch(room.database, job.id)), media_type="text/csv")
     with room.database.read() as session:
         rows = epochs_after(session, job.id, after, limit + 1)
-    if accept.startswith("text/csv"):
-        return PlainTextResponse(history_csv(rows[:limit]), media_type="text/csv")
     wanted = None if names is None else {name.strip() for name in names.split(",")}
     page = [_epoch_view(row, wanted) for row in rows[:limit]]
     return Page(data=page, next=str(page[-1].seq) if len(rows) > limit else None)
 
 
 @router.get("/log", response_class=PlainTextResponse, responses=documented(NotFound))
-def log(job: JobById, room: InRoom) -> str:
+def log(job: JobById, room: InRoom) -> StreamingResponse:
     """The job's story as text, a line an event or epoch."""
-    with room.database.read() as session:
-        rows = history_after(session, job.id, 0, EVERYTHING)
-    return "".join(f"{row.at:%Y-%m-%d %H:%M:%S} {_line(row)}\n" for row in rows)
+    lines = (f"{row.at:%Y-%m-%d %H:%M:%S} {_line(row)}\n" for row in whole_history(room.database, job.id))
+    return StreamingResponse(lines, media_type="text/plain")
 
 
 @router.get("/curves.png", response_class=Response, responses=documented(NotFound))
@@ -156,5 +163,5 @@ def _line(row: Epoch | Event) -> str:
 
 def _curves(job: Job, room: Room, kind: curves.Kind) -> bytes:
     with room.database.read() as session:
-        rows = epochs_after(session, job.id, 0, EVERYTHING)
+        rows = sampled_epochs(session, job.id, curves.MOST_POINTS)
     return curves.draw(job.name or job.id, rows, kind)

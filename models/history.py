@@ -2,17 +2,18 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ForeignKey, select
+from sqlalchemy import ForeignKey, func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.database import Base, now
+from models.database import Base, Database, now
 
+PAGE = 2_000
 MAIN_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
@@ -65,6 +66,9 @@ class Evaluation(Base):
     data: Mapped[dict[str, Any]]
 
 
+Row = TypeVar("Row", Epoch, Epoch | Event)
+
+
 @dataclass(frozen=True)
 class EpochResult:
     """What the worker learned from one epoch; `seconds` is its wall time, validation included."""
@@ -110,13 +114,51 @@ def history_after(session: Session, job_id: str, after: int, limit: int) -> list
     return sorted(both, key=lambda row: row.seq)[:limit]
 
 
-def history_csv(epochs: Sequence[Epoch]) -> str:
-    """The epochs as CSV with a header; a number that is not finite is spelled `nan`, `inf` or `-inf`."""
-    names = list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", "seconds", "learning_rate", *names])
+def every_epoch(database: Database, job_id: str) -> Iterator[Epoch]:
+    """All epochs of the job in order, read a page at a time: there may be 100,000."""
+    return _pages(database, lambda session, after: epochs_after(session, job_id, after, PAGE))
+
+
+def whole_history(database: Database, job_id: str) -> Iterator[Epoch | Event]:
+    """All epochs and events of the job in order, read a page at a time."""
+    return _pages(database, lambda session, after: history_after(session, job_id, after, PAGE))
+
+
+def sampled_epochs(session: Session, job_id: str, most: int) -> list[Epoch]:
+    """About `most` of the job's epochs, evenly spread, in order; the last is among them."""
+    last, count = session.execute(select(func.max(Epoch.epoch), func.count()).where(Epoch.job_id == job_id)).one()
+    if not count:
+        return []
+    number = func.row_number().over(order_by=Epoch.epoch)
+    numbered = select(Epoch.epoch, number.label("number")).where(Epoch.job_id == job_id).subquery()
+    drawn = or_(numbered.c.number % max(1, count // most) == 0, numbered.c.epoch == last, numbered.c.number == 1)
+    query = select(Epoch).join(numbered, Epoch.epoch == numbered.c.epoch).where(Epoch.job_id == job_id, drawn)
+    return list(session.scalars(query.order_by(Epoch.epoch)))
+
+
+def csv_lines(epochs: Iterable[Epoch]) -> Iterator[str]:
+    """The epochs as CSV, a header first; a number that is not finite is spelled `nan`, `inf` or `-inf`."""
+    names: list[str] | None = None
     for epoch in epochs:
+        if names is None:
+            names = list(epoch.metrics)
+            yield _csv_line("epoch", "seconds", "learning_rate", *names)
         values = epoch.metrics | epoch.nonfinite
-        writer.writerow([epoch.epoch, epoch.seconds, epoch.learning_rate, *(values.get(name) for name in names)])
+        yield _csv_line(epoch.epoch, epoch.seconds, epoch.learning_rate, *(values.get(name) for name in names))
+
+
+def _csv_line(*values: object) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
     return text.getvalue()
+
+
+def _pages(database: Database, read: Callable[[Session, int], list[Row]]) -> Iterator[Row]:
+    after = 0
+    while True:
+        with database.read() as session:
+            page = read(session, after)
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1].seq

@@ -11,7 +11,7 @@ import numpy as np
 from models import registry
 from models.artifacts import Stored
 from models.datasets import DATASETS
-from models.history import Evaluation, epochs_after, history_csv
+from models.history import Evaluation, csv_lines, every_epoch
 from models.jobs import Status
 from models.spec import JobSpec, class_labels
 from worker import export, training
@@ -75,8 +75,7 @@ def _export(hold: Hold, spec: JobSpec, twin: keras.Model, split: Split) -> dict[
     """Write the artifacts where this attempt's belong; the ONNX file has proved to answer as Keras does."""
     onnx = export.export_onnx(spec, twin)
     export.verify_onnx(onnx, twin, split.x_test[:VERIFIED_IMAGES].astype(np.float32))
-    with hold.slot.database.read() as session:
-        history = history_csv(epochs_after(session, hold.job.id, 0, limit=spec.epochs))
+    history = "".join(csv_lines(every_epoch(hold.slot.database, hold.job.id)))
     files = {
         "model.keras": export.export_keras(twin),
         "model.onnx": onnx,
