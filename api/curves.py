@@ -4,6 +4,7 @@ import functools
 import gc
 import io
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,15 +24,15 @@ _drawing = threading.Lock()  # Matplotlib's font and text caches are not made fo
 
 def draw(title: str, epochs: Sequence[Epoch], kind: Kind) -> bytes:
     """The curves of these epochs as a PNG or SVG file."""
-    with _drawing:
+    with _drawing, warnings.catch_warnings():
+        # A name may be in any script; what the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure = _figure_class()(figsize=(12, 3.8), layout="constrained")
         figure.suptitle(title.replace("$", r"\$"), fontsize=12)
         left, middle, right = figure.subplots(1, 3)
         _plot(left, epochs, "loss", {"train": "loss", "validation": "val_loss"})
         _plot(middle, epochs, "accuracy", {"train": "accuracy", "validation": "val_accuracy"})
-        _axis(right, "learning rate")
-        right.plot([row.epoch for row in epochs], _numbers([row.learning_rate for row in epochs]), color="#555555")
-        right.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+        _plot_rate(right, epochs)
         file = io.BytesIO()
         figure.savefig(file, format=kind, dpi=110)
     # Figures refer to themselves: until the garbage collector comes by, each would keep 4 MB of pixels.
@@ -55,6 +56,16 @@ def _figure_class() -> "type[Figure]":
     return Figure
 
 
+def _plot_rate(axes: "Axes", epochs: Sequence[Epoch]) -> None:
+    _axis(axes, "learning rate")
+    rates = _numbers([row.learning_rate for row in epochs])
+    marker = "o" if len(epochs) < LEAST_MARKED else ""
+    axes.plot([row.epoch for row in epochs], rates, color="#555555", marker=marker, markersize=3.5)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    if not len(epochs):
+        _say_nothing(axes)
+
+
 def _plot(axes: "Axes", rows: Sequence[Epoch], title: str, lines: dict[str, str]) -> None:
     _axis(axes, title)
     x = [row.epoch for row in rows]
@@ -69,7 +80,13 @@ def _plot(axes: "Axes", rows: Sequence[Epoch], title: str, lines: dict[str, str]
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
     else:
-        axes.text(0.5, 0.5, "nothing measured yet", ha="center", va="center", transform=axes.transAxes, color="#777777")
+        _say_nothing(axes)
+
+
+def _say_nothing(axes: "Axes") -> None:
+    axes.text(0.5, 0.5, "nothing measured yet", ha="center", va="center", transform=axes.transAxes, color="#777777")
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def _axis(axes: "Axes", title: str) -> None:
@@ -77,7 +94,7 @@ def _axis(axes: "Axes", title: str) -> None:
 
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.25)
 
 

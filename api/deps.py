@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from api.errors import NotFound
@@ -27,6 +28,7 @@ class Room:
     reaper: Reaper
     tailer: Tailer
     serving: Serving
+    heavy: CapacityLimiter
 
 
 def _room(request: Request) -> Room:

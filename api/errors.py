@@ -25,6 +25,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException as FrameworkError
+from starlette.requests import ClientDisconnect
 
 from models.spec import Problem, SpecError, problems_from
 
@@ -177,6 +178,11 @@ def install(app: FastAPI) -> None:
         answer = known.get(error.status_code, BadRequest)(str(error.detail), headers=dict(error.headers or {}))
         answer.status_code = error.status_code
         return problem(request.url.path, answer)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        # Nobody hears this; without it each cut upload would leave a traceback in the log.
+        return problem(request.url.path, BadRequest("The body ended early."))
 
     @app.exception_handler(DBAPIError)
     async def no_database(request: Request, error: DBAPIError) -> JSONResponse:

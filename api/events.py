@@ -10,7 +10,7 @@ from fastapi.sse import format_sse_event
 
 from api.deps import InRoom, JobById, Room
 from api.errors import BadRequest, Invalid, NotFound, documented
-from api.tailer import read_after
+from api.tailer import MOST_SEQ, read_after
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 KEEP_ALIVE_SECONDS = 15
@@ -24,7 +24,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 async def events(
     job: JobById,
     room: InRoom,
-    after: Annotated[int, Query(ge=0, description="a `seq`: events beyond it")] = 0,
+    after: Annotated[int, Query(ge=0, le=MOST_SEQ, description="a `seq`: events beyond it")] = 0,
     accept: Annotated[str, Header()] = "",
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -57,6 +57,6 @@ async def _stream(room: Room, job_id: str, place: int) -> AsyncIterator[bytes]:
 
 
 def _place(last_event_id: str) -> int:
-    if not (last_event_id.isascii() and last_event_id.isdigit()) or len(last_event_id) > 18:
+    if not (last_event_id.isascii() and last_event_id.isdigit()) or int(last_event_id[:20]) > MOST_SEQ:
         raise BadRequest(f"Last-Event-ID is the `seq` of an event. Received: {last_event_id[:40]!r}")
     return int(last_event_id)

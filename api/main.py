@@ -12,6 +12,7 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
@@ -88,6 +89,7 @@ def _lifespan(settings: Settings, doorbell: Doorbell) -> Any:
             reaper=Reaper(settings, database, doorbell),
             tailer=Tailer(database),
             serving=Serving(settings, database, store),
+            heavy=CapacityLimiter(1),
         )
         app.state.room = room
         room.reaper.start()

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from api import curves
 from api.deps import InRoom, JobById, Room
 from api.errors import Conflict, Invalid, NotFound, Unavailable, documented
-from api.tailer import epoch_fields
+from api.tailer import MOST_SEQ, epoch_fields
 from api.views import Metrics, Moment, Page
 from models.history import (
     Epoch,
@@ -60,7 +60,7 @@ class ArtifactView(BaseModel):
 def metrics(
     job: JobById,
     room: InRoom,
-    after: Annotated[int, Query(ge=0, description="a `seq`: rows beyond it")] = 0,
+    after: Annotated[int, Query(ge=0, le=MOST_SEQ, description="a `seq`: rows beyond it")] = 0,
     names: Annotated[str | None, Query(description="metrics to give, separated by commas")] = None,
     limit: Annotated[int, Query(ge=1, le=100_000)] = 10_000,
     accept: Annotated[str, Header()] = "",

@@ -11,15 +11,16 @@ from api.deps import InRoom, JobById, Room
 from api.errors import ApiError, Conflict, Invalid, NotFound, TooLarge, Unavailable, UnsupportedMedia, documented
 from api.inference.answers import answer
 from api.inference.errors import InputError
-from api.inference.inputs import read_inputs
+from api.inference.inputs import MAX_TOTAL_PIXELS, Heavy, read_inputs
 from api.serving import Served
 from api.views import ModelRef
 from models.jobs import TERMINAL
 from models.spec import Problem
 
 router = APIRouter(tags=["predict"])
-# Up to so many bytes the event loop does the work itself, which is quicker than to hand it to a thread.
+# Up to so many bytes and pixels the event loop does the work itself, which is quicker than to hand it to a thread.
 SMALL_BYTES = 100_000
+SMALL_PIXELS = 1_000_000
 ERRORS: dict[int, type[ApiError]] = {413: TooLarge, 415: UnsupportedMedia, 422: Invalid}
 BLANK = [[0] * 28] * 28
 BODY: dict[str, Any] = {
@@ -87,13 +88,13 @@ ANSWERS = documented(NotFound, Conflict, TooLarge, UnsupportedMedia, Invalid, Un
 @router.post("/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
 async def predict(request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
     """Ask the default model: TRAINYARD_DEFAULT_MODEL, else `mnist`, else `digits`."""
-    return await _answer(request, await _find("", room), seen)
+    return await _answer(request, room, await _find("", room), seen)
 
 
 @router.post("/v1/models/{ref}/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
 async def predict_by_model(ref: str, request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
     """Ask `name` (its champion), `name:version` or `name@champion`."""
-    return await _answer(request, await _find(ref, room), seen)
+    return await _answer(request, room, await _find(ref, room), seen)
 
 
 @router.post("/v1/jobs/{job_id}/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
@@ -103,7 +104,7 @@ async def predict_by_job(job: JobById, request: Request, room: InRoom, seen: Wan
     if served is None:
         later = "" if job.status in TERMINAL else ": ask again when it has succeeded"
         raise Conflict(f"The job is {job.status} and has no model{later}.")
-    return await _answer(request, served, seen)
+    return await _answer(request, room, served, seen)
 
 
 async def _find(ref: str, room: Room) -> Served:
@@ -111,22 +112,31 @@ async def _find(ref: str, room: Room) -> Served:
     return served if served is not None else await to_thread.run_sync(room.serving.find, ref)
 
 
-async def _answer(request: Request, served: Served, seen: bool) -> Response:
+async def _answer(request: Request, room: Room, served: Served, seen: bool) -> Response:
     body = await request.body()
     content_type = request.headers.get("content-type", "")
 
-    def work() -> bytes:
-        return _predict(served, content_type, body, seen)
+    def work(most_pixels: int) -> bytes:
+        return _predict(served, content_type, body, seen, most_pixels)
 
-    answered = work() if len(body) <= SMALL_BYTES else await to_thread.run_sync(work)
+    try:
+        if len(body) <= SMALL_BYTES:
+            answered = work(SMALL_PIXELS)
+        else:
+            answered = await to_thread.run_sync(work, SMALL_PIXELS)
+    except Heavy:
+        # One at a time: a picture of 50 million pixels takes half a gigabyte while it is decoded.
+        answered = await to_thread.run_sync(work, MAX_TOTAL_PIXELS, limiter=room.heavy)
     return Response(answered, media_type="application/json")
 
 
-def _predict(served: Served, content_type: str, body: bytes, seen: bool) -> bytes:
+def _predict(served: Served, content_type: str, body: bytes, seen: bool, most_pixels: int) -> bytes:
     version = served.version
     serving = version.serving
     try:
-        inputs = read_inputs(content_type, body, shape=tuple(serving["shape"]), recipe=serving["recipe"])
+        inputs = read_inputs(
+            content_type, body, shape=tuple(serving["shape"]), recipe=serving["recipe"], most_pixels=most_pixels
+        )
     except InputError as error:
         raise _as_api_error(error) from error
     outputs = served.predictor.predict(inputs.images)

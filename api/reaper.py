@@ -25,6 +25,8 @@ from models.settings import Settings
 from models.workers import Worker, WorkerStatus
 
 TICK_SECONDS = 1.0
+RINGS = 10
+FIRST_RINGS = 1_000
 MOST_LOSSES = 3
 LOST = "its worker was lost, another attempt follows"
 IN_VAIN = (
@@ -40,6 +42,7 @@ class Reaper:
         self._settings, self._database, self._doorbell = settings, database, doorbell
         self._jobs, self._workers, self._idle = Watch(), Watch(), Watch()
         self._looked: float | None = None
+        self._first = True
         self._alive: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
@@ -132,8 +135,13 @@ class Reaper:
         """Ring for what never could be rung, and for what idle workers leave waiting: its message was lost."""
         bored = self._bored(announced, moment)
         with self._database.read() as session:
+            if self._first:
+                # Before this process there may have been another broker, or none; a message too many does no harm.
+                waiting = list(self._queued(session, tuple(QUEUES), FIRST_RINGS))
+                self._first = False
+            else:
+                waiting = [job for worker in bored for job in self._next_for(session, worker)]
             unsent = [job for job_id in self._doorbell.unsent() if (job := self._waiting(session, job_id))]
-            waiting = [job for worker in bored for job in self._next_for(session, worker)]
         for job in {job.id: job for job in (*unsent, *waiting)}.values():
             if not self._doorbell.ring(job):
                 break
@@ -156,6 +164,10 @@ class Reaper:
 
     @staticmethod
     def _next_for(session: Session, worker: Worker) -> Sequence[Job]:
-        devices = [device for device, queue in QUEUES.items() if queue in worker.queues]
+        devices = tuple(device for device, queue in QUEUES.items() if queue in worker.queues)
+        return Reaper._queued(session, devices, RINGS)
+
+    @staticmethod
+    def _queued(session: Session, devices: tuple[str, ...], most: int) -> Sequence[Job]:
         query = select(Job).where(Job.status == Status.QUEUED, Job.device.in_(devices))
-        return session.scalars(query.order_by(Job.priority.desc(), Job.id).limit(2)).all()
+        return session.scalars(query.order_by(Job.priority.desc(), Job.id).limit(most)).all()

@@ -49,11 +49,10 @@ def list_versions(name: str, room: InRoom) -> Page[VersionView]:
 
 
 def _view(session: Session, name: str) -> ModelView | None:
-    champion = registry.resolve(session, name)
-    if champion is None:
+    champion, versions = registry.resolve(session, name), registry.versions(session, name)
+    if champion is None or not versions:
         return None
-    latest = registry.versions(session, name)[0]
-    return ModelView(name=name, champion=version_view(champion), latest=version_view(latest))
+    return ModelView(name=name, champion=version_view(champion), latest=version_view(versions[0]))
 
 
 def _unknown(name: str) -> NotFound:

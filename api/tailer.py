@@ -18,6 +18,7 @@ from models.jobs import TERMINAL, Job
 
 TAIL_SECONDS = 0.1
 BATCH = 500
+MOST_SEQ = 2**31 - 1  # what a number of the database can be
 log = logging.getLogger(__name__)
 
 

@@ -45,12 +45,13 @@ class ModelVersion(Base):
     test_accuracy: Mapped[float | None]
     test_loss: Mapped[float | None]
     parameters: Mapped[int] = mapped_column(BigInt)
+    class_count: Mapped[int] = mapped_column(Integer)
     serving: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     __table_args__ = (
         UniqueConstraint("name", "version"),
-        Index(None, "name", "test_accuracy"),
+        Index(None, "name", "class_count", "test_accuracy"),
     )
 
 
@@ -83,7 +84,8 @@ def add_version(session: Session, version: ModelVersion) -> ModelVersion:
 def resolve(session: Session, ref: str) -> ModelVersion | None:
     """The version that `name`, `name:3` or `name@champion` means; None when there is none.
 
-    `name` alone means `name@champion`: the version with the best test accuracy, and of equals the first.
+    `name` alone means `name@champion`: of the versions that know the most classes the one with the best test accuracy,
+    and of equals the first. To tell two classes apart is easier than ten, so the two kinds do not compete.
     """
     match = REF.fullmatch(ref)
     if match is None or match["alias"] not in (None, CHAMPION):
@@ -107,6 +109,7 @@ def versions(session: Session, name: str) -> Sequence[ModelVersion]:
 
 def _best_first() -> tuple[Any, ...]:
     return (
+        ModelVersion.class_count.desc(),
         ModelVersion.test_accuracy.desc().nulls_last(),
         ModelVersion.test_loss.asc().nulls_last(),
         ModelVersion.version,

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     model_cache_mb: float = Field(512, gt=0, description="memory for models kept ready to predict, in MB")
     lease_seconds: float = Field(15, gt=0, description="a running job without a heartbeat for so long lost its worker")
     ring_seconds: float = Field(
-        10, gt=0, description="a queued job that an idle worker ignores for so long is rung again"
+        5, gt=0, description="a queued job that an idle worker ignores for so long is rung again"
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 

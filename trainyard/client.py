@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx2
 
@@ -62,7 +63,7 @@ class Client:
 
     def job(self, job_id: str) -> Json:
         """One job."""
-        return self._json("GET", f"/v1/jobs/{job_id}")
+        return self._json("GET", f"/v1/jobs/{_quoted(job_id)}")
 
     def jobs(self, **filters: Any) -> Iterator[Json]:
         """All jobs, newest first, page by page; filters are `status`, `dataset`, `tag`, `owner`, `study`, `limit`."""
@@ -70,11 +71,11 @@ class Client:
 
     def cancel(self, job_id: str, keep_model: bool = False) -> Json:
         """Ask for the end of a job; with `keep_model` what it learned so far is kept."""
-        return self._json("POST", f"/v1/jobs/{job_id}/cancel", json={"keep_model": keep_model})
+        return self._json("POST", f"/v1/jobs/{_quoted(job_id)}/cancel", json={"keep_model": keep_model})
 
     def metrics(self, job_id: str, after: int = 0) -> list[Json]:
         """The job's metrics rows, one an epoch, whose `seq` is greater than `after`."""
-        return list(self._pages(f"/v1/jobs/{job_id}/metrics", {"after": after}))
+        return list(self._pages(f"/v1/jobs/{_quoted(job_id)}/metrics", {"after": after}))
 
     def events(self, job_id: str, after: int = 0, patience: float = 60.0) -> Iterator[Json]:
         """Events as they happen, each once and in order, as `{"seq", "event", "data"}`; ends when the job has.
@@ -131,9 +132,9 @@ class Client:
         """
         if model and job:
             raise ValueError(f"Give a model or a job, not both. Received: model={model!r}, job={job!r}")
-        path = f"/v1/models/{model}/predict" if model else f"/v1/jobs/{job}/predict" if job else "/predict"
+        asked = f"/v1/models/{_quoted(model)}" if model else f"/v1/jobs/{_quoted(job)}" if job else ""
         params = {"seen": "true"} if seen else {}
-        return self._json("POST", path, params=params, **predict_body(picture))
+        return self._json("POST", f"{asked}/predict", params=params, **predict_body(picture))
 
     def models(self) -> list[Json]:
         """All models."""
@@ -185,7 +186,9 @@ class Client:
         # The server sends a comment now and then, so a line that stays silent for long is a dead one.
         timeout = httpx2.Timeout(30.0, connect=10.0)
         try:
-            with self._http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=timeout) as response:
+            with self._http.stream(
+                "GET", f"/v1/jobs/{_quoted(job_id)}/events", headers=headers, timeout=timeout
+            ) as response:
                 if response.status_code == httpx2.codes.NO_CONTENT:
                     raise StopStream
                 if response.status_code in PASSING:
@@ -200,6 +203,11 @@ class Client:
 
 class StopStream(Exception):
     """The service said that a job's events are all told."""
+
+
+def _quoted(part: str) -> str:
+    """One part of a path, whatever is in it."""
+    return quote(part, safe=":@") or "%20"
 
 
 def raise_for_status(response: httpx2.Response) -> None:

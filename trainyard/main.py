@@ -170,9 +170,16 @@ def predict(
     seen: Annotated[bool, typer.Option("--seen", help="Print the whole answer, with what the model saw.")] = False,
 ) -> None:
     """Ask a model what is on some pictures."""
+    from trainyard.errors import ApiError
+
     with client(ctx) as service:
         for picture in pictures:
-            answer = service.predict(picture, model=model, job=job, seen=seen)
+            try:
+                answer = service.predict(picture, model=model, job=job, seen=seen)
+            except ApiError as error:
+                if error.status in (413, 415, 422):
+                    typer.echo(f"{picture} cannot be read as a picture:", err=True)
+                raise
             if seen:
                 show(answer)
                 continue

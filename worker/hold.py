@@ -21,6 +21,7 @@ class Hold:
     def __init__(self, slot: Slot, job: Job) -> None:
         self.slot, self.job = slot, job
         self._place = (job.id, job.attempt)
+        self.folder = f"jobs/{job.id}/{job.attempt}"
 
     def control(self) -> Control:
         """What the job's owner wants now."""
@@ -49,6 +50,13 @@ class Hold:
         """Change the job's status."""
         with self.slot.database.write() as session:
             self.move_in(session, to, reason, **values)
+
+    def requested_in(self, session: Session) -> Control:
+        """What is wanted, and nobody can want anything else before the caller's transaction ends."""
+        job = session.get(Job, self.job.id, with_for_update=True, populate_existing=True)
+        _require(job is not None and job.attempt == self.job.attempt)
+        assert job is not None
+        return Control(job.requested, job.keep_model)
 
     def move_in(self, session: Session, to: Status, reason: str | None = None, **values: Any) -> None:
         """Change the job's status in a transaction of the caller's, which fails as a whole when fenced."""

@@ -48,15 +48,21 @@ def finish(hold: Hold, spec: JobSpec, learned: Learned) -> None:
     details = evaluation | _measure(spec, twin, split)
     hold.enter("exporting")
     files = _export(hold, spec, twin, split)
-    cancelled = learned.interrupted == "cancel"
     with hold.slot.database.write() as session:
+        wanted = hold.requested_in(session)
+        cancelled = wanted.requested == "cancel"
+        if cancelled and not wanted.keep_model:
+            # It came while the model was measured or exported: a cancel that was answered is obeyed.
+            hold.move_in(session, Status.CANCELLED)
+            hold.slot.store.delete(hold.folder)
+            return
         registry.add_artifacts(session, hold.job.id, files)
         session.merge(Evaluation(job_id=hold.job.id, data=details))
         version = registry.add_version(session, _version(hold, spec, evaluation, twin))
         hold.move_in(
             session,
             Status.CANCELLED if cancelled else Status.SUCCEEDED,
-            _reason(learned),
+            _reason(learned, cancelled),
             evaluation=evaluation,
             model_name=version.name,
             model_version=version.version,
@@ -82,8 +88,7 @@ def _export(hold: Hold, spec: JobSpec, twin: keras.Model, split: Split) -> dict[
         "history.csv": history.encode(),
         "spec.json": json.dumps(hold.job.spec, indent=2).encode(),
     }
-    folder = f"jobs/{hold.job.id}/{hold.job.attempt}"
-    return {name: hold.slot.store.write(f"{folder}/{name}", content) for name, content in files.items()}
+    return {name: hold.slot.store.write(f"{hold.folder}/{name}", content) for name, content in files.items()}
 
 
 def _version(hold: Hold, spec: JobSpec, evaluation: dict[str, float], twin: keras.Model) -> registry.ModelVersion:
@@ -94,14 +99,15 @@ def _version(hold: Hold, spec: JobSpec, evaluation: dict[str, float], twin: kera
         test_accuracy=evaluation.get("accuracy"),
         test_loss=evaluation["loss"] if np.isfinite(evaluation["loss"]) else None,
         parameters=twin.count_params(),
+        class_count=len(class_labels(spec)),
         serving=registry.serving_of(spec),
     )
 
 
-def _reason(learned: Learned) -> str | None:
+def _reason(learned: Learned, cancelled: bool) -> str | None:
     epoch = learned.progress.epoch
+    if cancelled:
+        return f"cancelled after epoch {epoch}, the model was kept"
     if learned.interrupted == "timeout":
         return f"max_seconds was reached after epoch {epoch}"
-    if learned.interrupted == "cancel":
-        return f"cancelled after epoch {epoch}, the model was kept"
     return f"early stopping after epoch {epoch}" if learned.progress.stopped_early else None

@@ -37,12 +37,17 @@ class Inputs:
     seen: list[Seen] | None
 
 
+class Heavy(Exception):
+    """The pictures have more pixels than the caller wants to decode here and now."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """What the model that is asked takes."""
+    """What the model that is asked takes, and how many pixels the caller is ready to decode."""
 
     shape: tuple[int, ...]
     recipe: Recipe
+    most_pixels: int
 
     def json(self, body: bytes) -> Inputs:
         try:
@@ -104,24 +109,35 @@ class _Reader:
             size = math.prod(self.shape)
             detail = f'This model takes {size} numbers, not pictures: send {{"instances": [[...]]}}.'
             raise InputError(422, "picture_unexpected", detail, pointers[0])
-        if len(files) > 1:
-            _check_total(files, pointers)
+        total = sum(_at(pointer, count_pixels, data) for data, pointer in zip(files, pointers, strict=True))
+        if total > MAX_TOTAL_PIXELS:
+            most = f"{MAX_TOTAL_PIXELS:,}"
+            detail = f"The pictures of a request may have at most {most} pixels in all. Received: {total:,}."
+            raise InputError(413, "picture_too_large", detail, received=total)
+        if total > self.most_pixels:
+            raise Heavy
         see = RECIPES[self.recipe]
         seen = [_at(pointer, see, data) for data, pointer in zip(files, pointers, strict=True)]
         return Inputs(np.stack([one.pixels for one in seen])[..., None], seen)
 
 
 def read_inputs(
-    content_type: str, body: bytes, *, shape: tuple[int, ...] = (28, 28, 1), recipe: Recipe = "digit"
+    content_type: str,
+    body: bytes,
+    *,
+    shape: tuple[int, ...] = (28, 28, 1),
+    recipe: Recipe = "digit",
+    most_pixels: int = MAX_TOTAL_PIXELS,
 ) -> Inputs:
     """The body of a predict request as a batch of float32 arrays of `shape`; pictures go through `recipe`.
 
     Taken are: a picture file; multipart/form-data with files; JSON `{"image": base64 or a list}`, `{"pixels": one
     array or a list}`, `{"instances": a list of arrays}`. Arrays are 28x28 or 28x28x1, 0 to 255, light on dark, and used
-    as they are. Raises InputError: 413 too many or too large, 415 another content type, 422 what cannot be read.
+    as they are. Raises InputError: 413 too many or too large, 415 another content type, 422 what cannot be read; and
+    Heavy, before anything is decoded, when the pictures have more than `most_pixels`.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    reader = _Reader(shape, recipe)
+    reader = _Reader(shape, recipe, most_pixels)
     if kind in IMAGE_TYPES:
         return reader.pictures([body], [""])
     if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
@@ -138,13 +154,6 @@ def _check_count(count: int, pointer: str) -> None:
     if count > MAX_ITEMS:
         detail = f"At most {MAX_ITEMS:,} items a request. Received: {count:,}."
         raise InputError(413, "too_long", detail, pointer, count)
-
-
-def _check_total(files: Sequence[bytes], pointers: Sequence[str]) -> None:
-    total = sum(_at(pointer, count_pixels, data) for data, pointer in zip(files, pointers, strict=True))
-    if total > MAX_TOTAL_PIXELS:
-        detail = f"The pictures of a request may have at most {MAX_TOTAL_PIXELS:,} pixels in all. Received: {total:,}."
-        raise InputError(413, "picture_too_large", detail, received=total)
 
 
 def _at(pointer: str, read: Callable[[bytes], Result], data: bytes) -> Result:

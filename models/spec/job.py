@@ -34,6 +34,7 @@ from models.spec.training import (
 )
 
 MAX_EPOCHS = 100_000
+MAX_MODEL_NAME = 64
 MAX_DEPTH = 20
 MAX_VALUES = 10_000
 
@@ -83,6 +84,12 @@ BatchSize = Annotated[_BatchSize, BeforeValidator(_number_or_full, json_schema_i
 def _only_null(value: object) -> None:
     if value is not None:
         raise PydanticCustomError("not_available", "must be null: starting from trained weights is not available yet")
+
+
+def _default_model(valid: dict[str, Any]) -> str:
+    """The data set's name; a model of some classes only must not stand in for one that knows them all."""
+    dataset = valid["dataset"]
+    return "-".join([dataset.name, *map(str, dataset.classes or ())])[:MAX_MODEL_NAME]
 
 
 def _default_loss(valid: dict[str, Any]) -> Loss:
@@ -143,8 +150,8 @@ class JobSpec(Part):
     dataset: Dataset = Field(examples=["mnist"])
     """What to learn from."""
 
-    model: ModelName = Field(default_factory=lambda valid: str(valid["dataset"].name), examples=["fashion_mnist"])
-    """The model whose next version this becomes; by default the data set's name."""
+    model: ModelName = Field(default_factory=_default_model, examples=["fashion_mnist"])
+    """The model whose next version this becomes; by default the data set's name, with the classes if not all."""
 
     network: NetworkField = Preset(preset="mlp")
     """What learns: `{"layers": [...]}` or `{"preset": "mlp"}`."""

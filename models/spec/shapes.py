@@ -116,6 +116,12 @@ def _windows(field: str, shape: Shape, window: Shape, strides: Shape, padding: P
             f"{field} {list(window)} is larger than the layer's input of {shape[0]}x{shape[1]}: "
             "make it smaller, or set padding to same",
         )
+    if window[0] > 2 * shape[0] - 1 or window[1] > 2 * shape[1] - 1:
+        raise Misfit(
+            field,
+            f"{field} {list(window)} is larger than the layer's input of {shape[0]}x{shape[1]} with all its padding: "
+            f"make it at most {2 * shape[0] - 1}x{2 * shape[1] - 1}, beyond which nothing is ever seen",
+        )
     rows, columns = (
         -(-size // step) if padding == "same" else (size - side) // step + 1
         for size, side, step in zip(shape[:2], window, strides, strict=True)

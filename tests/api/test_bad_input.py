@@ -40,6 +40,10 @@ BODIES = {
         network({"type": "conv2d", "filters": 4, "kernel_size": 30}, *LAYERS),
         "/network/layers/0/kernel_size",
     ),
+    "a kernel beyond all padding": (
+        network({"type": "conv2d", "filters": 1, "kernel_size": 56, "padding": "same"}, *LAYERS),
+        "/network/layers/0/kernel_size",
+    ),
     "three outputs for ten classes": (network(LAYERS[0], {"type": "dense", "units": 3}), "/network/layers/1"),
     "a data set that is none": ('{"dataset": "cifar10"}', "/dataset"),
     "a surrogate": ('{"dataset": "mnist", "name": "\\ud800"}', ""),

@@ -130,7 +130,9 @@ def test_what_ended_cannot_be_cancelled_and_a_needed_job_not_deleted(client: Tes
     with room.database.write() as session:
         registry.add_version(
             session,
-            registry.ModelVersion(name="digits", job_id=job["id"], dataset="digits", parameters=1, serving={}),
+            registry.ModelVersion(
+                name="digits", job_id=job["id"], dataset="digits", parameters=1, class_count=10, serving={}
+            ),
         )
         assert jobs.move(session, job["id"], Status.SUCCEEDED, by_attempt=1)
     assert client.post(f"/v1/jobs/{job['id']}/cancel").status_code == 409
@@ -146,3 +148,18 @@ def test_an_unknown_id_is_404(client: TestClient, job_id: str, path: str) -> Non
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["title"] == "Not Found"
+
+
+@pytest.mark.parametrize("ref", ["digits:1", "digits@champion", "nobody", "%2e%2e", "a%2Fb"])
+def test_only_a_name_names_a_model(client: TestClient, ref: str) -> None:
+    assert client.get(f"/v1/models/{ref}").status_code == 404
+    assert client.get(f"/v1/models/{ref}/versions").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["metrics", "events"])
+@pytest.mark.parametrize("after", ["-1", "abc", "9" * 23, str(2**31)])
+def test_a_place_that_cannot_be_is_422(client: TestClient, path: str, after: str) -> None:
+    url = f"/v1/jobs/{submit(client)['id']}/{path}"
+    assert client.get(url, params={"after": after}).status_code == 422
+    if path == "events":
+        assert client.get(url, headers={"Last-Event-ID": after}).status_code == 400

@@ -184,6 +184,7 @@ def test_while_all_workers_are_busy_nothing_is_rung(database: Database, reaper: 
 
 
 def test_what_could_not_be_rung_is_rung_when_the_broker_is_back(database: Database, reaper: Reaper, bell: Bell) -> None:
+    reaper.look(-1.0)
     first, second, gone = new_job(database), new_job(database), new_job(database)
     bell.away = True
     for job in (first, second, gone):
@@ -221,3 +222,11 @@ def test_a_job_that_kills_its_workers_ends(database: Database, reaper: Reaper) -
     with database.read() as session:
         ended = session.get_one(Job, job.id)
     assert (ended.status, ended.failure_kind, ended.attempt) == (Status.FAILED, "worker_lost", 5)
+
+
+def test_what_waited_before_this_process_began_is_rung_at_once(database: Database, reaper: Reaper, bell: Bell) -> None:
+    waiting = [new_job(database).id for _ in range(3)]
+    reaper.look(0.0)
+    assert bell.rung == waiting
+    reaper.look(1.0)
+    assert bell.rung == waiting

@@ -10,7 +10,9 @@ from models.registry import ModelVersion
 from models.spec import parse_spec
 
 
-def add(database: Database, name: str, accuracy: float | None, loss: float = 1.0) -> ModelVersion:
+def add(
+    database: Database, name: str, accuracy: float | None, loss: float = 1.0, class_count: int = 10
+) -> ModelVersion:
     with database.write() as session:
         job = jobs.create(session, parse_spec({"dataset": "digits"}))
         version = ModelVersion(
@@ -20,6 +22,7 @@ def add(database: Database, name: str, accuracy: float | None, loss: float = 1.0
             test_accuracy=accuracy,
             test_loss=loss,
             parameters=10,
+            class_count=class_count,
             serving={"class_names": []},
         )
         return registry.add_version(session, version)
@@ -67,3 +70,12 @@ def test_jobs_that_end_at_once_get_different_numbers(database: Database) -> None
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda n: add(database, "busy", n / 10), range(8)))
     assert sorted(version.version for version in made) == list(range(1, 9))
+
+
+def test_a_version_of_two_classes_never_stands_in_for_one_of_ten(database: Database) -> None:
+    for accuracy, class_count in ((0.9, 10), (0.999, 2), (0.8, 10)):
+        add(database, "mnist", accuracy, class_count=class_count)
+    with database.read() as session:
+        found = registry.resolve(session, "mnist")
+    assert found is not None
+    assert found.version == 1

@@ -13,7 +13,7 @@ from models.history import Epoch, epochs_after
 from models.jobs import Job, Status
 from models.settings import Settings
 from models.spec import parse_spec
-from worker import training
+from worker import export, training
 from worker.attempt import try_job
 from worker.checkpoints import CheckpointKeeper
 from worker.slot import Slot
@@ -197,3 +197,29 @@ def test_every_n_th_epoch_is_kept_and_the_last(slot: Slot) -> None:
     job, rows = read(slot, job_id)
     assert [row.epoch for row in rows] == [3, 6, 8]
     assert job.epoch == 8
+
+
+@pytest.mark.parametrize("keep_model", [False, True])
+def test_a_cancel_that_comes_while_the_model_is_exported_is_obeyed(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch, keep_model: bool
+) -> None:
+    job_id = submit(slot)
+    original = export.export_keras
+
+    def cancelled_meanwhile(twin: keras.Model) -> bytes:
+        with slot.database.write() as session:
+            assert jobs.request_cancel(session, job_id, keep_model=keep_model) == "requested"
+        return original(twin)
+
+    monkeypatch.setattr(export, "export_keras", cancelled_meanwhile)
+    try_job(slot, job_id)
+    job, rows = read(slot, job_id)
+    assert (job.status, len(rows)) == (Status.CANCELLED, 8)
+    assert (job.model_version, bool(slot.store.keys("jobs"))) == ((1, True) if keep_model else (None, False))
+
+
+def test_the_largest_kernel_that_is_taken_can_be_trained(slot: Slot) -> None:
+    layers = [{"type": "conv2d", "filters": 1, "kernel_size": 55, "padding": "same"}, "flatten", LAYERS[-1]]
+    job_id = submit(slot, network={"layers": layers}, epochs=1)
+    try_job(slot, job_id)
+    assert read(slot, job_id)[0].status == Status.SUCCEEDED
