@@ -1,6 +1,6 @@
 """Uploads against a real server: cut ones leave no traceback, and heavy pictures are decoded one at a time."""
 
-import io
+import json
 import re
 import socket
 import subprocess
@@ -22,6 +22,7 @@ from models.database import Database
 from models.jobs import Status
 from models.settings import Settings
 from models.spec import parse_spec
+from tests.factories.files import encoded, hollow_png
 from tests.factories.networks import linear_onnx
 from tests.servers import free_port, running, wait_until
 
@@ -74,14 +75,11 @@ def test_a_cut_upload_leaves_no_traceback(server: tuple[str, subprocess.Popen[by
 
 def test_heavy_pictures_are_decoded_one_at_a_time(server: tuple[str, subprocess.Popen[bytes], Path]) -> None:
     url, process, _ = server
-    file = io.BytesIO()
-    Image.new("RGBA", (5000, 5000), (255, 255, 255, 255)).save(file, "PNG")
+    heavy = encoded(Image.new("RGBA", (5000, 5000), (255, 255, 255, 255)))
     statuses: list[int] = []
 
     def ask() -> None:
-        answer = httpx2.post(
-            f"{url}/predict", content=file.getvalue(), headers={"Content-Type": "image/png"}, timeout=60
-        )
+        answer = httpx2.post(f"{url}/predict", content=heavy, headers={"Content-Type": "image/png"}, timeout=60)
         statuses.append(answer.status_code)
 
     def peak() -> int:
@@ -96,3 +94,33 @@ def test_heavy_pictures_are_decoded_one_at_a_time(server: tuple[str, subprocess.
         thread.join()
     assert statuses == [200] * 9
     assert peak() < alone + 100
+
+
+def test_hostile_uploads_get_the_right_answer_and_a_pointer(server: tuple[str, subprocess.Popen[bytes], Path]) -> None:
+    url, _, log = server
+    png = encoded(Image.new("L", (60, 60), 255))
+    rows = [[0] * 28] * 27
+    cases: dict[str, tuple[str, bytes, int, str | None]] = {
+        "text named .png": ("image/png", b"I am a picture, believe me", 422, ""),
+        "a cut PNG": ("image/png", png[:-30], 422, ""),
+        "30,000 x 30,000 in a few kilobytes": ("image/png", hollow_png(30_000, 30_000), 413, ""),
+        "a PDF called a picture": ("image/png", b"%PDF-1.7\n%%EOF", 422, ""),
+        "a PDF": ("application/pdf", b"%PDF-1.7\n%%EOF", 415, None),
+        "nothing": ("image/png", b"", 422, ""),
+        "27 rows": ("application/json", json.dumps({"pixels": rows}).encode(), 422, "/pixels"),
+        "a pixel of 256": ("application/json", json.dumps({"pixels": [[256] * 28] * 28}).encode(), 422, "/pixels/0/0"),
+        "no base64": ("application/json", b'{"image": "!"}', 422, "/image"),
+        "100,000 brackets": ("application/json", b"[" * 100_000, 422, ""),
+        "1,001 arrays": ("application/json", json.dumps({"instances": [[]] * 1001}).encode(), 413, "/instances"),
+        "a form without a file": ("multipart/form-data; boundary=x", b"--x--\r\n", 422, None),
+        "50 MB": ("image/png", bytes(50_000_000), 413, None),
+    }
+    for name, (kind, body, status, pointer) in cases.items():
+        answer = httpx2.post(f"{url}/predict", content=body, headers={"Content-Type": kind}, timeout=30)
+        assert answer.status_code == status, (name, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json", name
+        if pointer is not None:
+            assert answer.json()["errors"][0]["pointer"] == pointer, (name, answer.text)
+    sound = httpx2.post(f"{url}/predict", content=png, headers={"Content-Type": "image/png"})
+    assert sound.status_code == 200
+    assert "Traceback" not in log.read_text()
