@@ -4,7 +4,8 @@ FROM python:3.12-slim AS python
 
 FROM python AS tools
 RUN pip install --no-cache-dir uv==0.13.8
-ENV UV_PYTHON_DOWNLOADS=never \
+ENV UV_CACHE_DIR=/var/cache/uv \
+    UV_PYTHON_DOWNLOADS=never \
     UV_LINK_MODE=copy \
     UV_PROJECT_ENVIRONMENT=/app/.venv
 WORKDIR /build
@@ -12,17 +13,17 @@ WORKDIR /build
 # The locked packages are layers of their own: they change with the lock, not with the code.
 FROM tools AS api-packages
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --frozen --no-dev --no-install-project --compile-bytecode
 
 FROM tools AS cpu-packages
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --frozen --no-dev --no-install-project --extra cpu --compile-bytecode
 
 FROM tools AS gpu-packages
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --frozen --no-dev --no-install-project --extra gpu --compile-bytecode
 
 # Trainyard itself, some 2 MB.
@@ -33,7 +34,7 @@ COPY models ./models
 COPY worker ./worker
 COPY migrations ./migrations
 COPY trainyard ./trainyard
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv pip install --no-deps --compile-bytecode --python /usr/local/bin/python --target /app/project .
 
 FROM python AS runtime
@@ -47,6 +48,10 @@ USER trainyard
 WORKDIR /data
 
 FROM runtime AS api
+# glibc gives back what large requests leave behind.
+ENV MALLOC_ARENA_MAX=2 \
+    MALLOC_MMAP_THRESHOLD_=262144 \
+    MALLOC_TRIM_THRESHOLD_=262144
 COPY --from=api-packages /app/.venv /app/.venv
 COPY --from=project /app/project /app/project
 
