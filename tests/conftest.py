@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
@@ -14,6 +15,12 @@ from models.database import Database
 from models.messages import filesystem_broker
 from models.settings import Settings
 from tests.servers import postgres_server, redis_server
+
+# A shared machine may be slow for a moment: no example fails for its time, and pytest's own limit still holds.
+hypothesis.settings.register_profile(
+    "trainyard", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("trainyard")
 
 
 @pytest.fixture(scope="session")

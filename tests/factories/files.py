@@ -53,3 +53,8 @@ def form(*files: tuple[str, bytes], fields: dict[str, str] | None = None) -> tup
     for name, value in (fields or {}).items():
         parts.append(f'--frontier\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode())
     return "multipart/form-data; boundary=frontier", b"".join(parts) + b"--frontier--\r\n"
+
+
+def never(*_: object) -> None:
+    """In place of what must not happen."""
+    raise AssertionError("this should not have been called")

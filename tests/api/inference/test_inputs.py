@@ -2,19 +2,18 @@
 
 import base64
 import json
-import time
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from api.inference.errors import InputError
-from api.inference.inputs import MAX_ITEMS, Inputs, read_inputs
+from api.inference.inputs import MAX_ITEMS, Heavy, Inputs, read_inputs
 from api.inference.recipe import see_digit
-from tests.factories.files import encoded, form, handwriting, hollow_png
+from tests.factories.files import encoded, form, handwriting, hollow_png, never
 
 JSON = "application/json"
 PICTURES = [encoded(Image.fromarray(handwriting(digit))) for digit in (3, 8)]
@@ -213,12 +212,13 @@ def test_more_than_a_thousand_files_are_refused() -> None:
     assert refused(*form(*[("f", b"x")] * (MAX_ITEMS + 500))).status == 413
 
 
-def test_pixels_are_bounded_over_all_pictures_before_any_is_decoded() -> None:
+def test_pixels_are_bounded_over_all_pictures_before_any_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile.ImageFile, "load", never)
     large = hollow_png(7_000, 7_000)
-    begun = time.perf_counter()
     error = refused(*form(*[("f", large)] * 10))
     assert (error.status, error.code) == (413, "picture_too_large")
-    assert time.perf_counter() - begun < 1
+    with pytest.raises(Heavy):
+        read_inputs("image/png", large, most_pixels=1_000_000)
     assert refused("image/png", hollow_png(8_000, 8_000)).status == 413
 
 
@@ -249,14 +249,10 @@ def test_faulty_forms_are_refused(content_type: str, body: bytes, pointer: str) 
     assert (error.status, error.pointer) == (422, pointer)
 
 
-def test_a_thousand_arrays_are_read_in_a_third_of_a_second() -> None:
-    body = json.dumps({"instances": np.random.default_rng(2).integers(0, 256, (1000, 28, 28)).tolist()}).encode()
-    seconds = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        assert read_inputs(JSON, body).images.shape == (1000, 28, 28, 1)
-        seconds.append(time.perf_counter() - begun)
-    assert min(seconds) < 0.3
+def test_a_thousand_arrays_are_read() -> None:
+    sent = np.random.default_rng(2).integers(0, 256, (1000, 28, 28))
+    images = read_inputs(JSON, json.dumps({"instances": sent.tolist()}).encode()).images
+    np.testing.assert_array_equal(images[..., 0], sent)
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

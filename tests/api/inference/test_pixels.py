@@ -2,18 +2,17 @@
 
 import io
 import struct
-import time
 import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from api.inference.errors import InputError
 from api.inference.pixels import MAX_SIDE, count_pixels, read_picture
-from tests.factories.files import FORMATS, encoded, handwriting, hollow_png
+from tests.factories.files import FORMATS, encoded, handwriting, hollow_png, never
 
 STRIPES = np.zeros((40, 60, 3), np.uint8)
 STRIPES[:20] = (200, 40, 40)  # red above, black below
@@ -113,18 +112,16 @@ def test_a_large_picture_is_reduced(format: str) -> None:
     assert picture.steps[0].startswith("reduced to ")
 
 
-def test_a_bomb_is_refused_by_its_header() -> None:
+def test_a_bomb_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile.ImageFile, "load", never)
     bomb = hollow_png(30_000, 30_000)
     assert len(bomb) < 1_000_000
     tracemalloc.start()
-    begun = time.perf_counter()
     error = refused(bomb)
-    seconds = time.perf_counter() - begun
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (error.status, error.code) == (413, "picture_too_large")
     assert "50,000,000" in error.detail
-    assert seconds < 1
     assert peak < 5_000_000
 
 
