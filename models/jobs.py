@@ -208,9 +208,13 @@ class Control:
     keep_model: bool
 
 
-def control(session: Session, job_id: str, attempt: int) -> Control | None:
-    """What is requested of this attempt; None when it does not own the job any more."""
-    row = session.execute(select(Job.requested, Job.keep_model).where(*_owned(job_id, attempt))).one_or_none()
+def control(session: Session, job_id: str, attempt: int, *, lock: bool = False) -> Control | None:
+    """What is requested of this attempt; None when it does not own the job any more.
+
+    With `lock`, in a transaction that writes, nobody can request anything else before its end.
+    """
+    query = select(Job.requested, Job.keep_model).where(*_owned(job_id, attempt))
+    row = session.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else Control(row.requested, row.keep_model)
 
 

@@ -51,12 +51,12 @@ class Hold:
         with self.slot.database.write() as session:
             self.move_in(session, to, reason, **values)
 
-    def requested_in(self, session: Session) -> Control:
+    def control_in(self, session: Session) -> Control:
         """What is wanted, and nobody can want anything else before the caller's transaction ends."""
-        job = session.get(Job, self.job.id, with_for_update=True, populate_existing=True)
-        _require(job is not None and job.attempt == self.job.attempt)
-        assert job is not None
-        return Control(job.requested, job.keep_model)
+        wanted = jobs.control(session, *self._place, lock=True)
+        if wanted is None:
+            raise Fenced
+        return wanted
 
     def move_in(self, session: Session, to: Status, reason: str | None = None, **values: Any) -> None:
         """Change the job's status in a transaction of the caller's, which fails as a whole when fenced."""

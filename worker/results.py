@@ -49,25 +49,29 @@ def finish(hold: Hold, spec: JobSpec, learned: Learned) -> None:
     hold.enter("exporting")
     files = _export(hold, spec, twin, split)
     with hold.slot.database.write() as session:
-        wanted = hold.requested_in(session)
+        wanted = hold.control_in(session)
         cancelled = wanted.requested == "cancel"
         if cancelled and not wanted.keep_model:
             # It came while the model was measured or exported: a cancel that was answered is obeyed.
             hold.move_in(session, Status.CANCELLED)
-            hold.slot.store.delete(hold.folder)
-            return
-        registry.add_artifacts(session, hold.job.id, files)
-        session.merge(Evaluation(job_id=hold.job.id, data=details))
-        version = registry.add_version(session, _version(hold, spec, evaluation, twin))
-        hold.move_in(
-            session,
-            Status.CANCELLED if cancelled else Status.SUCCEEDED,
-            _reason(learned, cancelled),
-            evaluation=evaluation,
-            model_name=version.name,
-            model_version=version.version,
-        )
-    log.info("%s: %s:%d, %s", hold.job.id, version.name, version.version, evaluation)
+            version = None
+        else:
+            registry.add_artifacts(session, hold.job.id, files)
+            session.merge(Evaluation(job_id=hold.job.id, data=details))
+            version = registry.add_version(session, _version(hold, spec, evaluation, twin))
+            hold.move_in(
+                session,
+                Status.CANCELLED if cancelled else Status.SUCCEEDED,
+                _reason(learned, cancelled),
+                evaluation=evaluation,
+                model_name=version.name,
+                model_version=version.version,
+            )
+    if version is None:
+        # Only now: had the transaction failed, the next attempt would need what lies there.
+        hold.slot.store.delete(hold.folder)
+    else:
+        log.info("%s: %s:%d, %s", hold.job.id, version.name, version.version, evaluation)
 
 
 def _measure(spec: JobSpec, twin: keras.Model, split: Split) -> dict[str, Any]:
