@@ -111,7 +111,7 @@ def create(session: Session, spec: JobSpec, owner: str | None = None) -> Job:
         device=spec.device,
         priority=spec.priority,
         spec=spec.model_dump(mode="json"),
-        epochs=spec.epochs,
+        epochs=spec.planned_epochs,
         last_seq=1,
     )
     session.add(job)

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.artifacts import Stored
 from models.database import Base, BigInt, now
-from models.datasets import DATASETS
-from models.spec import JobSpec, class_labels
+from models.spec import JobSpec
+from models.spec.data import class_labels_of, class_names_of, recipe_of, shape_of
 
 CHAMPION = "champion"
 NAME = "[a-z0-9][a-z0-9._-]{0,63}"
@@ -57,10 +57,13 @@ class ModelVersion(Base):
 
 def serving_of(spec: JobSpec) -> dict[str, Any]:
     """What serving a model of `spec` must know: the picture recipe, and the classes in the order of the outputs."""
-    facts = DATASETS[spec.dataset.name]
-    labels = class_labels(spec)
-    names = [facts.classes[label] for label in labels]
-    return {"recipe": facts.recipe, "shape": list(facts.shape), "labels": labels, "class_names": names}
+    dataset = spec.dataset
+    return {
+        "recipe": recipe_of(dataset),
+        "shape": list(shape_of(dataset)),
+        "labels": class_labels_of(dataset),
+        "class_names": class_names_of(dataset),
+    }
 
 
 def add_artifacts(session: Session, job_id: str, files: dict[str, Stored]) -> None:

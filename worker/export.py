@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 
 from models.spec import JobSpec
-from models.spec.network import ActivationLayer, Conv2D, Dense
+from models.spec.layers import ActivationLayer, Conv2D, Dense
 
 INPUT, OUTPUT = "image", "output"
 TOLERANCE = 1e-4
@@ -94,7 +94,7 @@ def _in_float64(twin: keras.Model, images: npt.NDArray[np.float32]) -> npt.NDArr
 
 
 def _uses_gelu(spec: JobSpec) -> bool:
-    weighted = [layer for layer in spec.layers if isinstance(layer, Dense | Conv2D | ActivationLayer)]
+    weighted = [node.layer for node in spec.nodes if isinstance(node.layer, Dense | Conv2D | ActivationLayer)]
     return any(layer.activation.type == "gelu" for layer in weighted)
 
 

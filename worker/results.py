@@ -10,10 +10,10 @@ import numpy as np
 
 from models import registry
 from models.artifacts import Stored
-from models.datasets import DATASETS
 from models.history import Evaluation, csv_lines, every_epoch
 from models.jobs import Status
 from models.spec import JobSpec, class_labels
+from models.spec.data import class_names_of
 from worker import export, training
 from worker.callbacks import Progress, plain
 from worker.data import Split
@@ -76,9 +76,7 @@ def finish(hold: Hold, spec: JobSpec, learned: Learned) -> None:
 
 def _measure(spec: JobSpec, twin: keras.Model, split: Split) -> dict[str, Any]:
     outputs = twin.predict(split.x_test.astype(np.float32), batch_size=training.EVALUATION_BATCH, verbose=0)
-    names = DATASETS[spec.dataset.name].classes
-    labels = class_labels(spec)
-    return evaluate_classes(outputs, split.y_test, labels, [names[label] for label in labels])
+    return evaluate_classes(outputs, split.y_test, class_labels(spec), class_names_of(spec.dataset))
 
 
 def _export(hold: Hold, spec: JobSpec, twin: keras.Model, split: Split) -> dict[str, Stored]:

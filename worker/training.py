@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from models.spec import JobSpec, output_kind, summarize
 from worker.data import Split
-from worker.network import build_loss, build_metrics, build_network
+from worker.losses import build_loss, build_metrics
+from worker.network import build_network
 from worker.optimizers import build_optimizer
 
 # A chunk is the time between two looks at what the user wants; the rate is a cautious guess for two cores.

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
-from models.datasets import DATASETS, trainable_images
+from models.datasets import DATASETS, Recipe, trainable_images
 from models.spec.base import Part
 
 DatasetName = Literal["mnist", "fashion_mnist", "digits"]
@@ -100,6 +100,27 @@ def _named(value: object) -> object:
 
 # Data of another kind becomes a second member here, told apart by `name`.
 Dataset = Annotated[ImageDataset, BeforeValidator(_named, json_schema_input_type=DatasetName | ImageDataset)]
+
+
+def shape_of(dataset: Dataset) -> tuple[int, ...]:
+    """The shape of one example: (28, 28, 1) for images."""
+    return DATASETS[dataset.name].shape
+
+
+def is_regression(dataset: Dataset) -> bool:
+    """Whether a number is to be learned rather than a class; labels are then values."""
+    return not class_names_of(dataset)
+
+
+def recipe_of(dataset: Dataset) -> Recipe:
+    """How a picture sent for prediction becomes an example."""
+    return DATASETS[dataset.name].recipe
+
+
+def class_names_of(dataset: Dataset) -> list[str]:
+    """The names of the classes in the order of the network's outputs."""
+    names = DATASETS[dataset.name].classes
+    return [names[label] for label in class_labels_of(dataset)]
 
 
 def class_labels_of(dataset: ImageDataset) -> list[int]:

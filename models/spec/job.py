@@ -8,17 +8,21 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     Tag,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from models.datasets import DATASETS
 from models.spec.base import Part
-from models.spec.data import Dataset, class_labels_of
-from models.spec.network import Layer, Layers, NetworkField, Preset, last_activation, layers_of
+from models.spec.data import Dataset, class_labels_of, shape_of
+from models.spec.initial import InitialWeights
+from models.spec.kinds import Ensemble, GradientCheck, Initialization, Kind, unused_by
+from models.spec.network import Network, NetworkField, Node, Preset, last_activation, nodes_of
 from models.spec.shapes import trace
 from models.spec.training import (
     Adam,
@@ -81,11 +85,6 @@ _BatchSize = Annotated[
 BatchSize = Annotated[_BatchSize, BeforeValidator(_number_or_full, json_schema_input_type=_BatchSize)]
 
 
-def _only_null(value: object) -> None:
-    if value is not None:
-        raise PydanticCustomError("not_available", "must be null: starting from trained weights is not available yet")
-
-
 def _default_model(valid: dict[str, Any]) -> str:
     """The data set's name; a model of some classes only must not stand in for one that knows them all."""
     dataset = valid["dataset"]
@@ -94,16 +93,15 @@ def _default_model(valid: dict[str, Any]) -> str:
 
 def _default_loss(valid: dict[str, Any]) -> Loss:
     """Binary cross-entropy for a single output, else sparse categorical; from logits when the network ends in none."""
-    match valid["network"]:
-        case Preset():
-            return SparseCategoricalCrossentropy()
-        case Layers(layers=layers):
-            from_logits = last_activation(layers) == "linear"
-            facts, _ = trace(layers, DATASETS[valid["dataset"].name].shape)
-            if facts and facts[-1].output_shape == (1,):
-                return CategoricalCrossentropy(type="binary_crossentropy", from_logits=from_logits)
-            return SparseCategoricalCrossentropy(from_logits=from_logits)
-    raise TypeError(f"not a network: {valid['network']!r}")
+    network: Network = valid["network"]
+    if isinstance(network, Preset):
+        return SparseCategoricalCrossentropy()
+    nodes = nodes_of(network, 1, "linear")
+    from_logits = last_activation(nodes) == "linear"
+    facts, _ = trace(nodes, shape_of(valid["dataset"]))
+    if len(facts) == len(nodes) and facts[-1].output_shape == (1,):
+        return CategoricalCrossentropy(type="binary_crossentropy", from_logits=from_logits)
+    return SparseCategoricalCrossentropy(from_logits=from_logits)
 
 
 class JobSpec(Part):
@@ -135,8 +133,8 @@ class JobSpec(Part):
     spec_version: Annotated[int, Field(ge=1, le=1)] = 1
     """Version of this language."""
 
-    kind: Literal["train"] = "train"
-    """What to do."""
+    kind: Kind = "train"
+    """What to do: train a model, or one of the kinds that only look."""
 
     name: Line = ""
     """A name for people."""
@@ -200,8 +198,17 @@ class JobSpec(Part):
     priority: Annotated[int, Field(ge=0, le=9)] = 5
     """Which waiting job goes first: 9 before 0."""
 
-    initial_weights: Annotated[None, BeforeValidator(_only_null)] = None
-    """Always null for now."""
+    initial_weights: InitialWeights | None = None
+    """Trained weights to start from, for the layers of the same name and shapes; null starts from initial values."""
+
+    initialization: Initialization = Initialization()
+    """What a job of the kind `initialization` compares."""
+
+    gradient_check: GradientCheck = GradientCheck()
+    """How a job of the kind `gradient_check` checks."""
+
+    ensemble: Ensemble | None = None
+    """What a job of the kind `ensemble` is made of."""
 
     @model_validator(mode="before")
     @classmethod
@@ -218,8 +225,22 @@ class JobSpec(Part):
             raise PydanticCustomError("duplicate", "must name each thing once")
         return words
 
+    @model_serializer(mode="wrap")
+    def _of_its_kind(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        whole: dict[str, Any] = handler(self)
+        if info.context and info.context.get("whole"):
+            return whole
+        unused = unused_by(self.kind)
+        return {name: value for name, value in whole.items() if name not in unused}
+
     @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers of the network; a preset is written out."""
+    def nodes(self) -> tuple[Node, ...]:
+        """The network written out, inputs before those that they feed."""
         from_logits = not isinstance(self.loss, MeanSquaredError) and self.loss.from_logits
-        return layers_of(self.network, len(class_labels_of(self.dataset)), from_logits)
+        outputs = len(class_labels_of(self.dataset))
+        return nodes_of(self.network, outputs, "linear" if from_logits else "softmax")
+
+    @property
+    def planned_epochs(self) -> int:
+        """How many epochs the job takes; one for a job that does not train."""
+        return self.epochs if self.kind == "train" else 1

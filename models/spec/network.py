@@ -1,124 +1,30 @@
-"""The part of a spec that says what learns: layers one after another, or a preset that stands for such layers."""
+"""The part of a spec that says what learns: layers one after another, or a preset that stands for a network."""
 
-from typing import Annotated, Any, Literal, assert_never
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from models.spec.activations import LINEAR, ActivationField, PlainActivation
-from models.spec.base import Pair, Part, shorthand
-from models.spec.initializers import GLOROT_UNIFORM, ZEROS, BiasInitializerField, InitializerField
+from models.spec.base import Part
+from models.spec.layers import (
+    ActivationLayer,
+    AveragePooling2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LayerField,
+    MaxPooling2D,
+)
+from models.spec.presets import PresetName, preset_layers
+from models.spec.problems import Path
 
 MAX_LAYERS = 200
-MAX_WIDTH = 65_536
-
-Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-Padding = Literal["valid", "same"]
-PresetName = Literal["mlp", "cnn"]
-
-
-class Dense(Part):
-    """Fully connected along the last axis."""
-
-    type: Literal["dense"] = "dense"
-    units: Width = Field(examples=[128])
-    """Number of outputs."""
-    activation: ActivationField = LINEAR
-    """Applied to the outputs."""
-    use_bias: bool = True
-    """Whether a bias is added."""
-    kernel_initializer: InitializerField = GLOROT_UNIFORM
-    """First values of the weights."""
-    bias_initializer: BiasInitializerField = ZEROS
-    """First values of the bias."""
-
-
-class Conv2D(Part):
-    """Convolution over height and width."""
-
-    type: Literal["conv2d"] = "conv2d"
-    filters: Width = Field(examples=[32])
-    """Number of output channels."""
-    kernel_size: Pair = Field(examples=[3, [3, 5]])
-    """Height and width of the window; one number for both."""
-    strides: Pair = (1, 1)
-    """Steps of the window; one number for both."""
-    padding: Padding = "valid"
-    """`valid` keeps the window inside the image, `same` pads with zeros."""
-    activation: ActivationField = LINEAR
-    """Applied to the outputs."""
-    use_bias: bool = True
-    """Whether a bias is added."""
-    kernel_initializer: InitializerField = GLOROT_UNIFORM
-    """First values of the weights."""
-    bias_initializer: BiasInitializerField = ZEROS
-    """First values of the bias."""
-
-
-class MaxPooling2D(Part):
-    """The largest value of each window."""
-
-    type: Literal["max_pooling2d"] = "max_pooling2d"
-    pool_size: Pair = (2, 2)
-    """Height and width of the window; one number for both."""
-    strides: Pair | None = None
-    """Steps of the window; null for the window's size."""
-    padding: Padding = "valid"
-    """`valid` keeps the window inside the image, `same` pads."""
-
-
-class AveragePooling2D(Part):
-    """The mean of each window."""
-
-    type: Literal["average_pooling2d"] = "average_pooling2d"
-    pool_size: Pair = (2, 2)
-    """Height and width of the window; one number for both."""
-    strides: Pair | None = None
-    """Steps of the window; null for the window's size."""
-    padding: Padding = "valid"
-    """`valid` keeps the window inside the image, `same` pads."""
-
-
-class Flatten(Part):
-    """Everything in one row."""
-
-    type: Literal["flatten"] = "flatten"
-
-
-class Dropout(Part):
-    """Sets a share of the values to zero, in training only."""
-
-    type: Literal["dropout"] = "dropout"
-    rate: Annotated[float, Field(ge=0, lt=1)] = Field(examples=[0.2])
-    """The share."""
-
-
-class BatchNormalization(Part):
-    """Normalises each channel by the batch, when trained by the moving averages."""
-
-    type: Literal["batch_normalization"] = "batch_normalization"
-    momentum: Annotated[float, Field(ge=0, le=1)] = 0.99
-    """Of the moving averages."""
-    epsilon: Annotated[float, Field(gt=0, le=1)] = 0.001
-    """Added to the variance."""
-    center: bool = True
-    """Whether an offset is learned."""
-    scale: bool = True
-    """Whether a factor is learned."""
-
-
-class ActivationLayer(Part):
-    """An activation as a layer of its own."""
-
-    type: Literal["activation"] = "activation"
-    activation: ActivationField
-    """Which activation."""
-
-
-Layer = Dense | Conv2D | MaxPooling2D | AveragePooling2D | Flatten | Dropout | BatchNormalization | ActivationLayer
-_ByType = Annotated[Layer, Field(discriminator="type")]
-_DefaultsSuffice = Literal["max_pooling2d", "average_pooling2d", "flatten", "batch_normalization"]
-LayerField = Annotated[_ByType, BeforeValidator(shorthand, json_schema_input_type=_DefaultsSuffice | _ByType)]
+INPUT = "input"
+"""What a node calls the network's input."""
 
 
 class Layers(Part):
@@ -152,48 +58,59 @@ _ByKey = Annotated[Annotated[Layers, Tag("<layers>")] | Annotated[Preset, Tag("<
 NetworkField = Annotated[_ByKey, BeforeValidator(_one_network, json_schema_input_type=PresetName | _ByKey)]
 
 
-def layers_of(network: Network, outputs: int, from_logits: bool = False) -> tuple[Layer, ...]:
-    """The layers of a network; a preset is written out for so many outputs, ending in softmax unless `from_logits`.
+class Node(NamedTuple):
+    """A layer in its place."""
 
-    `cnn` follows Keras's own example, https://keras.io/examples/vision/mnist_convnet/.
+    name: str
+    """Stable and unique: its type and its number among those of the type, dense_1."""
+    layer: Layer
+    inputs: tuple[str, ...]
+    """The nodes that feed it, each earlier in the network; `input` is the network's own."""
+    path: Path
+    """Where the normalised spec has it; the preset's place for all nodes of a preset."""
+
+    def at(self, *fields: str) -> Path:
+        """The path to a field of the layer, or to the layer."""
+        return self.path if self.path[-1] == "preset" else (*self.path, *fields)
+
+
+def nodes_of(network: Network, outputs: int, last_activation: Literal["linear", "softmax"]) -> tuple[Node, ...]:
+    """The network written out, inputs before those that they feed.
+
+    Args:
+        network: layers or a preset.
+        outputs: how many outputs a preset ends in.
+        last_activation: and in which activation.
     """
     match network:
         case Layers(layers=layers):
-            return layers
+            return chain(layers, [("network", "layers", n) for n in range(len(layers))])
         case Preset(preset=name):
-            return (*_hidden(name), Dense(units=outputs, activation=LINEAR if from_logits else _plain("softmax")))
+            layers = preset_layers(name, outputs, last_activation)
+            return chain(layers, [("network", "preset")] * len(layers))
 
 
-def _hidden(name: PresetName) -> tuple[Layer, ...]:
-    relu = _plain("relu")
-    match name:
-        case "mlp":
-            return Flatten(), Dense(units=256, activation=relu), Dropout(rate=0.2)
-        case "cnn":
-            return (
-                Conv2D(filters=32, kernel_size=(3, 3), activation=relu),
-                MaxPooling2D(),
-                Conv2D(filters=64, kernel_size=(3, 3), activation=relu),
-                MaxPooling2D(),
-                Flatten(),
-                Dropout(rate=0.5),
-            )
-        case _:
-            assert_never(name)
+def chain(layers: Sequence[Layer], paths: Sequence[Path]) -> tuple[Node, ...]:
+    """Layers one after another as nodes, named by type and number."""
+    counts: Counter[str] = Counter()
+    nodes: list[Node] = []
+    for layer, path in zip(layers, paths, strict=True):
+        counts[layer.type] += 1
+        before = nodes[-1].name if nodes else INPUT
+        nodes.append(Node(f"{layer.type}_{counts[layer.type]}", layer, (before,), path))
+    return tuple(nodes)
 
 
-def _plain(name: Literal["relu", "softmax"]) -> PlainActivation:
-    return PlainActivation(type=name)
-
-
-def last_activation(layers: tuple[Layer, ...]) -> str:
+def last_activation(nodes: Sequence[Node]) -> str:
     """The name of the activation that the network ends in; `linear` when it ends in none."""
-    for layer in reversed(layers):
-        match layer:
+    by_name = {node.name: node for node in nodes}
+    node: Node | None = nodes[-1]
+    while node is not None:
+        match node.layer:
             case Dropout() | Flatten() | MaxPooling2D() | AveragePooling2D():  # the range of values stays
-                continue
+                node = by_name.get(node.inputs[0])
             case Dense(activation=activation) | Conv2D(activation=activation) | ActivationLayer(activation=activation):
                 return activation.type
             case _:
-                break
+                return "linear"
     return "linear"

@@ -1,23 +1,19 @@
-"""What a valid spec amounts to, in numbers: layers, parameters, memory, steps, and how its outputs are to be read."""
+"""What a valid spec amounts to, in numbers: layers, parameters, memory, steps."""
 
 from math import ceil, prod
-from typing import Literal, assert_never
+from typing import assert_never
 
 from pydantic import BaseModel
 
-from models.datasets import DATASETS
-from models.spec.data import class_labels_of, split_sizes
+from models.spec.data import shape_of, split_sizes
 from models.spec.job import JobSpec
 from models.spec.shapes import LayerSummary, trace
 from models.spec.training import (
     Adagrad,
     Adam,
-    CategoricalCrossentropy,
-    MeanSquaredError,
     Optimizer,
     RmsProp,
     Sgd,
-    SparseCategoricalCrossentropy,
 )
 
 
@@ -42,42 +38,6 @@ class Summary(BaseModel):
     learning_rate: list[LearningRatePoint]
 
 
-class OutputKind(BaseModel):
-    """How labels go into the loss, and what the network's outputs mean."""
-
-    outputs: int
-    """Width of the last layer."""
-    labels: Literal["one_hot", "integer", "binary"]
-    """As the loss wants them: rows of 0 and 1, positions in `class_labels`, or one column of 0 and 1."""
-    serving_activation: Literal["softmax", "sigmoid"] | None
-    """What the served network adds after the last layer, where the loss is from logits."""
-    class_labels: list[int]
-    """The data set's own labels in the order of the outputs; one output means the second."""
-
-
-def class_labels(spec: JobSpec) -> list[int]:
-    """The data set's own labels in the order of the network's outputs."""
-    return class_labels_of(spec.dataset)
-
-
-def output_kind(spec: JobSpec) -> OutputKind:
-    """How the outputs of `spec`, which must be valid, are to be read."""
-    layers, _ = trace(spec.layers, DATASETS[spec.dataset.name].shape)
-    outputs, labels = layers[-1].output_shape[0], class_labels(spec)
-    activation: Literal["softmax", "sigmoid"] | None = None
-    kind: Literal["one_hot", "integer", "binary"] = "binary" if outputs == 1 else "one_hot"
-    match spec.loss:
-        case SparseCategoricalCrossentropy(from_logits=from_logits):
-            kind, activation = "integer", "softmax" if from_logits else None
-        case CategoricalCrossentropy(type=name, from_logits=True):
-            activation = "sigmoid" if name == "binary_crossentropy" else "softmax"
-        case CategoricalCrossentropy() | MeanSquaredError():
-            pass
-        case _:
-            assert_never(spec.loss)
-    return OutputKind(outputs=outputs, labels=kind, serving_activation=activation, class_labels=labels)
-
-
 def summarize(spec: JobSpec) -> Summary:
     """The numbers of `spec`, which must be valid.
 
@@ -85,8 +45,8 @@ def summarize(spec: JobSpec) -> Summary:
     trainable one's gradient, and for each number the optimizer keeps; and for a batch twice the outputs of all layers
     (values and their gradients) at 4, or 2 under mixed precision. TensorFlow itself and its workspace come on top.
     """
-    shape = DATASETS[spec.dataset.name].shape
-    layers, _ = trace(spec.layers, shape)
+    shape = shape_of(spec.dataset)
+    layers, _ = trace(spec.nodes, shape)
     parameters = sum(layer.parameters for layer in layers)
     trainable = sum(layer.trainable_parameters for layer in layers)
     training, validation = split_sizes(spec.dataset)

@@ -20,7 +20,7 @@ CONV = {"type": "conv2d", "filters": 3, "kernel_size": 3}
 LOGITS = {"type": "dense", "units": 10}
 
 
-def twin_of(body: Body) -> tuple[JobSpec, keras.Sequential]:
+def twin_of(body: Body) -> tuple[JobSpec, keras.Model]:
     """A twin with weights that are not the first ones, moving averages included."""
     spec = parse_spec(body)
     twin = build_network(spec, (1 / 255, -0.1), serving=True)
@@ -30,7 +30,7 @@ def twin_of(body: Body) -> tuple[JobSpec, keras.Sequential]:
 
 
 @pytest.fixture(scope="module")
-def everything() -> tuple[JobSpec, keras.Sequential, bytes]:
+def everything() -> tuple[JobSpec, keras.Model, bytes]:
     """A network with a layer of each type that can be served, and its ONNX file."""
     spec, twin = twin_of(
         network(
@@ -48,13 +48,13 @@ def everything() -> tuple[JobSpec, keras.Sequential, bytes]:
     return spec, twin, export_onnx(spec, twin)
 
 
-def test_onnx_answers_as_keras(everything: tuple[JobSpec, keras.Sequential, bytes]) -> None:
+def test_onnx_answers_as_keras(everything: tuple[JobSpec, keras.Model, bytes]) -> None:
     _, twin, content = everything
     assert verify_onnx(content, twin, IMAGES) < 1e-5
 
 
 def test_the_onnx_file_takes_batches_of_any_size_under_plain_names(
-    everything: tuple[JobSpec, keras.Sequential, bytes],
+    everything: tuple[JobSpec, keras.Model, bytes],
 ) -> None:
     session = onnxruntime.InferenceSession(everything[2], providers=["CPUExecutionProvider"])
     assert [(end.name, end.shape, end.type) for end in session.get_inputs()] == [
@@ -109,16 +109,14 @@ def test_exporting_prints_nothing_and_changes_nothing(capfd: pytest.CaptureFixtu
     assert twin.get_layer("dense_1").activation is keras.activations.gelu
 
 
-def test_the_keras_file_needs_no_code_of_ours(
-    everything: tuple[JobSpec, keras.Sequential, bytes], tmp_path: Path
-) -> None:
+def test_the_keras_file_needs_no_code_of_ours(everything: tuple[JobSpec, keras.Model, bytes], tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
     path.write_bytes(export_keras(everything[1]))
     loaded = keras.saving.load_model(path, safe_mode=True)
     assert np.array_equal(loaded(IMAGES), everything[1](IMAGES))
 
 
-def test_a_file_of_other_weights_is_refused(everything: tuple[JobSpec, keras.Sequential, bytes]) -> None:
+def test_a_file_of_other_weights_is_refused(everything: tuple[JobSpec, keras.Model, bytes]) -> None:
     _, twin, content = everything
     other = keras.models.clone_model(twin)
     with pytest.raises(ExportError, match=r"differ by \d.*at most 0\.0001"):
@@ -137,12 +135,12 @@ def test_large_weights_on_unscaled_pixels_are_no_fault_of_the_file() -> None:
         verify_onnx(content, twin, images)
 
 
-def test_a_file_that_is_not_onnx_is_refused(everything: tuple[JobSpec, keras.Sequential, bytes]) -> None:
+def test_a_file_that_is_not_onnx_is_refused(everything: tuple[JobSpec, keras.Model, bytes]) -> None:
     with pytest.raises(ExportError, match="does not load"):
         verify_onnx(everything[2][:100], everything[1], IMAGES)
 
 
-def test_a_file_of_another_shape_is_refused(everything: tuple[JobSpec, keras.Sequential, bytes]) -> None:
+def test_a_file_of_another_shape_is_refused(everything: tuple[JobSpec, keras.Model, bytes]) -> None:
     _, other = twin_of({"dataset": {"name": "mnist", "classes": [1, 2, 3]}})
     with pytest.raises(ExportError, match="shape"):
         verify_onnx(everything[2], other, IMAGES)

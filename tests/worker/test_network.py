@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from models.spec import output_kind, parse_spec, summarize
 from tests.models.spec.strategies import Body, specs
 from tests.models.spec.test_parsing import END, network
-from worker.network import build_loss, build_metrics, build_network, copy_weights
+from worker.losses import build_loss, build_metrics
+from worker.network import build_network, copy_weights
 
 UNIT = (1 / 255, 0.0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 28, 28, 1)).astype(np.float32)
 
 
-def built(body: Body, **options: Any) -> keras.Sequential:
+def built(body: Body, **options: Any) -> keras.Model:
     return build_network(parse_spec(body), UNIT, **options)
 
 
@@ -41,7 +42,7 @@ def test_shapes_and_counts_are_those_of_keras(body: Body) -> None:
             layer.count_params(),
             sum(math.prod(w.shape) for w in layer.trainable_weights),
         )
-        for layer in model.layers[1:]
+        for layer in model.layers[2:]
     ]
     assert described == [
         (layer.name, layer.output_shape, layer.parameters, layer.trainable_parameters) for layer in summary.layers
@@ -156,7 +157,7 @@ def test_the_arguments_of_layers_reach_keras() -> None:
     for name, wanted in by_layer.items():
         config = model.get_layer(name).get_config()
         assert {key: config[key] for key in wanted} == wanted
-    assert [layer.name for layer in model.layers] == ["rescaling", *list(by_layer)[:-1], "flatten_1", "dense_1"]
+    assert [layer.name for layer in model.layers] == ["image", "rescaling", *list(by_layer)[:-1], "flatten_1", "dense_1"]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:

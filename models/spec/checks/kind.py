@@ -1,0 +1,17 @@
+"""Whether a spec says what its kind of job needs, and nothing that it has no use for."""
+
+from collections.abc import Iterator
+
+from models.spec.checks.fault import Fault
+from models.spec.job import JobSpec
+from models.spec.kinds import unused_by
+
+
+def kind_faults(spec: JobSpec) -> Iterator[Fault]:
+    """Fields without a meaning for this kind, and the members that an ensemble lacks."""
+    for name in sorted(spec.model_fields_set & unused_by(spec.kind)):
+        value = spec.model_dump(mode="json", include={name}, context={"whole": True}).get(name)
+        if value is not None:
+            yield Fault((name,), "unknown_key", f"{name} has no meaning for a job of the kind {spec.kind}", value)
+    if spec.kind == "ensemble" and spec.ensemble is None:
+        yield Fault(("ensemble",), "missing", "ensemble must say which model versions are its members", None)
