@@ -8,6 +8,9 @@ EXTRA ?= cpu
 PYTHON ?=
 # Further arguments for pytest: make test ARGS="tests/api -x"
 ARGS ?=
+# For make examples: anything in QUICK makes it short, ONLY has numbers of experiments.
+QUICK ?=
+ONLY ?=
 
 PY := .venv/bin/python
 KEY = $$(cat uv.lock pyproject.toml | cksum | tr ' ' '-')-$(EXTRA)-$(CURDIR)
@@ -23,7 +26,7 @@ export PIP_CACHE_DIR ?= $(CURDIR)/.venv/.cache/pip
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lint format types migration clean
+.PHONY: help setup demo up examples test check lint format types migration clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +69,9 @@ demo: setup ## start everything, train a digit reader, let it read pictures, sto
 
 up: setup ## start the service on this machine and keep it running until Ctrl-C
 	@exec $(PY) -m trainyard up
+
+examples: setup ## run every experiment, write docs/experiments.md (QUICK=1 small, into var; ONLY=03,07 some of them)
+	@exec $(PY) -m examples.gallery $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 test: setup ## run every test (ARGS=... goes to pytest)
 	@echo "Test: every test; servers that they need are started by them."

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 Kind = Literal["png", "svg"]
 MOST_POINTS = 2_000
 LEAST_MARKED = 30
-_drawing = threading.Lock()  # Matplotlib's font and text caches are not made for several threads
+drawing = threading.Lock()  # Matplotlib's font and text caches are not made for several threads
 
 
 def draw(title: str, epochs: Sequence[Epoch], kind: Kind) -> bytes:
     """The curves of these epochs as a PNG or SVG file."""
-    with _drawing, warnings.catch_warnings():
+    with drawing, warnings.catch_warnings():
         # A name may be in any script; what the font lacks is drawn as a box.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure = _figure_class()(figsize=(12, 3.8), layout="constrained")
+        figure = figure_class()(figsize=(12, 3.8), layout="constrained")
         figure.suptitle(title.replace("$", r"\$"), fontsize=12)
         left, middle, right = figure.subplots(1, 3)
         _plot(left, epochs, "loss", {"train": "loss", "validation": "val_loss"})
@@ -42,7 +42,7 @@ def draw(title: str, epochs: Sequence[Epoch], kind: Kind) -> bytes:
 
 
 @functools.cache
-def _figure_class() -> "type[Figure]":
+def figure_class() -> "type[Figure]":
     """Matplotlib, imported when first needed: it takes a third of a second and 30 MB.
 
     What it brings stays for ever; frozen, it costs the garbage collector nothing (measured: 3 ms instead of 70).
@@ -57,17 +57,17 @@ def _figure_class() -> "type[Figure]":
 
 
 def _plot_rate(axes: "Axes", epochs: Sequence[Epoch]) -> None:
-    _axis(axes, "learning rate")
+    axis(axes, "learning rate")
     rates = _numbers([row.learning_rate for row in epochs])
     marker = "o" if len(epochs) < LEAST_MARKED else ""
     axes.plot([row.epoch for row in epochs], rates, color="#555555", marker=marker, markersize=3.5)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     if not len(epochs):
-        _say_nothing(axes)
+        say_nothing(axes)
 
 
 def _plot(axes: "Axes", rows: Sequence[Epoch], title: str, lines: dict[str, str]) -> None:
-    _axis(axes, title)
+    axis(axes, title)
     x = [row.epoch for row in rows]
     marker = "o" if len(rows) < LEAST_MARKED else ""
     for (label, name), colour in zip(lines.items(), ("#1f77b4", "#d95f02"), strict=True):
@@ -80,16 +80,18 @@ def _plot(axes: "Axes", rows: Sequence[Epoch], title: str, lines: dict[str, str]
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
     else:
-        _say_nothing(axes)
+        say_nothing(axes)
 
 
-def _say_nothing(axes: "Axes") -> None:
+def say_nothing(axes: "Axes") -> None:
+    """Say in empty axes that there is nothing to see."""
     axes.text(0.5, 0.5, "nothing measured yet", ha="center", va="center", transform=axes.transAxes, color="#777777")
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def _axis(axes: "Axes", title: str) -> None:
+def axis(axes: "Axes", title: str) -> None:
+    """Give axes over epochs their title and grid."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title, fontsize=10)

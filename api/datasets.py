@@ -1,13 +1,14 @@
-"""Data sets and the workers that have them."""
+"""Data sets, what they look like, and the workers that have them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from api.deps import InRoom
 from api.views import Moment, Page
-from models.datasets import DATASETS
+from models.datasets import DATASETS, SYNTHETIC, DatasetFacts, SyntheticFacts
+from models.spec.data import class_names_of, dataset_named, is_regression, test_count, train_count
 from models.workers import Worker, all_workers
 
 router = APIRouter(prefix="/v1", tags=["data sets and workers"])
@@ -27,15 +28,19 @@ class DatasetAtWorker(BaseModel):
 class DatasetView(BaseModel):
     """A data set."""
 
-    name: str
+    name: str = Field(examples=["spiral"])
     title: str
     description: str
     licence: str
-    shape: tuple[int, ...]
-    train_size: int
+    kind: Literal["classification", "regression"]
+    shape: tuple[int, ...] = Field(description="of one example", examples=[(2,)])
+    train_size: int = Field(description="all training examples; of a computed data set with the defaults")
     test_size: int
-    classes: tuple[str, ...]
-    status: Availability = Field(description="at the worker that is best off; unknown without a worker")
+    classes: tuple[str, ...] = Field(description="their names; none for a regression")
+    defaults: dict[str, Any] = Field(description="what a spec that only names it gets")
+    status: Availability = Field(
+        description="at the worker that is best off; unknown without a worker, here if it is computed"
+    )
     workers: list[DatasetAtWorker]
 
 
@@ -56,16 +61,7 @@ class WorkerView(BaseModel):
 def list_datasets(room: InRoom) -> Page[DatasetView]:
     """Every data set, and by worker whether it is there."""
     living = _living(room)
-    views = []
-    for facts in DATASETS.values():
-        told = [
-            DatasetAtWorker(worker=worker.name, **worker.datasets[facts.name])
-            for worker in living
-            if facts.name in worker.datasets
-        ]
-        status = min((entry.status for entry in told), key=ORDER.index, default="unknown")
-        views.append(DatasetView.model_validate({**_plain(facts), "status": status, "workers": told}))
-    return Page(data=views)
+    return Page(data=[*(_loaded(facts, living) for facts in DATASETS.values()), *map(_computed, SYNTHETIC.values())])
 
 
 @router.get("/workers")
@@ -80,5 +76,32 @@ def _living(room: InRoom) -> list[Worker]:
         return [worker for worker in all_workers(session) if worker.id in room.reaper.alive]
 
 
-def _plain(facts: object) -> dict[str, object]:
-    return {name: getattr(facts, name) for name in DatasetView.model_fields if hasattr(facts, name)}
+def _loaded(facts: DatasetFacts, living: list[Worker]) -> DatasetView:
+    told = [
+        DatasetAtWorker(worker=worker.name, **worker.datasets[facts.name])
+        for worker in living
+        if facts.name in worker.datasets
+    ]
+    status = min((entry.status for entry in told), key=ORDER.index, default="unknown")
+    sizes = {"train_size": facts.train_size, "test_size": facts.test_size}
+    return _view(facts, status=status, workers=told, classes=facts.classes, **sizes)
+
+
+def _computed(facts: SyntheticFacts) -> DatasetView:
+    wanted = dataset_named(facts.name)
+    sizes = {"train_size": train_count(wanted), "test_size": test_count(wanted)}
+    return _view(facts, status="here", workers=[], classes=class_names_of(wanted), **sizes)
+
+
+def _view(facts: DatasetFacts | SyntheticFacts, **found: Any) -> DatasetView:
+    wanted = dataset_named(facts.name)
+    return DatasetView(
+        name=facts.name,
+        title=facts.title,
+        description=facts.description,
+        licence=facts.licence,
+        shape=facts.shape,
+        kind="regression" if is_regression(wanted) else "classification",
+        defaults=wanted.model_dump(mode="json"),
+        **found,
+    )

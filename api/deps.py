@@ -6,6 +6,7 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
+from api.coordinator import Coordinator
 from api.errors import NotFound
 from api.queue import Doorbell
 from api.reaper import Reaper
@@ -15,6 +16,7 @@ from models.artifacts import ArtifactStore
 from models.database import Database
 from models.jobs import Job
 from models.settings import Settings
+from models.studies import Study
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Room:
     store: ArtifactStore
     doorbell: Doorbell
     reaper: Reaper
+    coordinator: Coordinator
     tailer: Tailer
     serving: Serving
     heavy: CapacityLimiter
@@ -48,3 +51,14 @@ def _job(job_id: str, room: InRoom) -> Job:
 
 
 JobById = Annotated[Job, Depends(_job)]
+
+
+def _study(study_id: str, room: InRoom) -> Study:
+    with room.database.read() as session:
+        study = session.get(Study, study_id)
+    if study is None:
+        raise NotFound(f"There is no such study. Received: {study_id[:64]}")
+    return study
+
+
+StudyById = Annotated[Study, Depends(_study)]

@@ -2,21 +2,25 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from api.deps import InRoom, JobById, Room
 from api.errors import Conflict, Invalid, NotFound, documented
-from api.strict import StrictRoute
+from api.strict import SentBody, StrictRoute
 from api.views import JobView, Page, QueueView, job_view
 from models import jobs, registry
+from models.artifacts import drop_checkpoints
 from models.jobs import TERMINAL, Job, JobTag, Status
 from models.messages import QUEUES
+from models.references import with_references
 from models.spec import JobSpec, Summary, check_spec, summarize
 from models.spec.job import JobTag as Tag
 from models.spec.job import Line, Notes
+from models.spec.summary_text import summary_text
 from models.workers import WorkerStatus, all_workers
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
@@ -39,6 +43,7 @@ SPEC_EXAMPLES = {
         },
     },
 }
+SUMMARY_ANSWERS = documented(NotFound, Conflict) | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 SpecBody = Annotated[JobSpec, Body(openapi_examples=SPEC_EXAMPLES)]
 
 
@@ -46,7 +51,11 @@ class Validated(BaseModel):
     """What a spec means, worked out without training."""
 
     spec: dict[str, Any] = Field(description="the whole normalised spec")
-    summary: Summary
+    network: dict[str, Any] | None = Field(
+        description="the network with a preset written out; it can stand in a spec; null for an ensemble, as is summary"
+    )
+    summary: Summary | None
+    text: str = Field(description="the summary as a table in plain text")
 
 
 class JobPatch(BaseModel):
@@ -68,21 +77,31 @@ class CancelBody(BaseModel):
 
 
 @router.post("", status_code=201, responses=documented(Invalid))
-def submit(spec: SpecBody, room: InRoom, response: Response) -> JobView:
+def submit(spec: SpecBody, sent: SentBody, room: InRoom, response: Response) -> JobView:
     """Submit a job. An answered 201 is on record before any worker hears of it, and is never lost."""
-    check_spec(spec)
+    check_spec(spec, sent)
     with room.database.write() as session:
-        job = jobs.create(session, spec)
+        job = jobs.create(session, with_references(session, spec))
     room.doorbell.ring(job)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return _read(job, room)
 
 
 @router.post("/validate", responses=documented(Invalid))
-def validate(spec: SpecBody) -> Validated:
+def validate(spec: SpecBody, sent: SentBody, room: InRoom) -> Validated:
     """Check a spec and say what it means: every default, layers with shapes and parameters. Trains nothing."""
-    check_spec(spec)
-    return Validated(spec=spec.model_dump(mode="json"), summary=summarize(spec))
+    check_spec(spec, sent)
+    with room.database.read() as session:
+        spec = with_references(session, spec)
+    if spec.kind == "ensemble":
+        return Validated(spec=spec.model_dump(mode="json"), network=None, summary=None, text="")
+    summary = summarize(spec)
+    return Validated(
+        spec=spec.model_dump(mode="json"),
+        network=spec.written_network.model_dump(mode="json"),
+        summary=summary,
+        text=summary_text(summary),
+    )
 
 
 @router.get("/schema")
@@ -97,6 +116,7 @@ def list_jobs(
     status: Status | None = None,
     dataset: str | None = None,
     tag: str | None = None,
+    study: Annotated[str | None, Query(description="the id of a study: its runs")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     after: Annotated[str | None, Query(description="`next` of the page before")] = None,
 ) -> Page[JobView]:
@@ -108,6 +128,8 @@ def list_jobs(
         query = query.where(Job.dataset == dataset)
     if tag is not None:
         query = query.join(JobTag, JobTag.job_id == Job.id).where(JobTag.tag == tag)
+    if study is not None:
+        query = query.where(Job.study_id == study)
     if after is not None:
         query = query.where(Job.id < after)
     with room.database.read() as session:
@@ -120,6 +142,16 @@ def list_jobs(
 def read(job: JobById, room: InRoom) -> JobView:
     """One job."""
     return _read(job, room)
+
+
+@router.get("/{job_id}/summary", response_model=Summary, responses=SUMMARY_ANSWERS)
+def summary(job: JobById, accept: Annotated[str, Header()] = "") -> Any:
+    """The job's network in numbers, layer by layer; as a table in plain text by Accept."""
+    spec = JobSpec.model_validate(job.spec)
+    if spec.kind == "ensemble":
+        raise Conflict("An ensemble has no network of its own: ask for the summaries of its members' jobs.")
+    summary = summarize(spec)
+    return PlainTextResponse(summary_text(summary)) if accept.startswith("text/plain") else summary
 
 
 @router.patch("/{job_id}", responses=documented(NotFound, Invalid))
@@ -163,7 +195,7 @@ def cancel(job: JobById, room: InRoom, response: Response, how: CancelBody | Non
     if done is None and now.status != Status.CANCELLED:
         raise Conflict(f"The job has {now.status}: there is nothing to cancel.")
     if done == "cancelled":
-        room.store.delete(f"jobs/{job.id}")  # checkpoints of an earlier attempt, if there was one
+        drop_checkpoints(room.store, job.id, now.attempt)
     if done is None:
         response.status_code = 200
     return _read(now, room)

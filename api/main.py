@@ -16,7 +16,8 @@ from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
-from api import datasets, docs, errors, events, health, jobs, metrics, predictions, registry
+from api import datasets, docs, errors, events, health, jobs, metrics, predictions, registry, results, studies
+from api.coordinator import Coordinator
 from api.deps import Room
 from api.queue import Doorbell
 from api.reaper import Reaper
@@ -55,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Gate, settings=settings)
     errors.install(app)
     docs.install(app)
-    for part in (jobs, metrics, events, predictions, registry, datasets, health):
+    for part in (jobs, studies, metrics, results, events, predictions, registry, datasets, health):
         app.include_router(part.router)
     return app
 
@@ -87,12 +88,14 @@ def _lifespan(settings: Settings, doorbell: Doorbell) -> Any:
             store=store,
             doorbell=doorbell,
             reaper=Reaper(settings, database, doorbell),
+            coordinator=Coordinator(database, doorbell),
             tailer=Tailer(database),
             serving=Serving(settings, database, store),
             heavy=CapacityLimiter(1),
         )
         app.state.room = room
         room.reaper.start()
+        room.coordinator.start()
         room.tailer.start()
         _end_streams_on_signals(room.tailer)
         # Modules and routes live as long as the process: the garbage collector need not walk them again and again.
@@ -100,6 +103,7 @@ def _lifespan(settings: Settings, doorbell: Doorbell) -> Any:
         gc.freeze()
         yield
         await room.tailer.stop()
+        room.coordinator.stop()
         room.reaper.stop()
         doorbell.close()
         database.close()

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from api import curves
 from api.deps import InRoom, JobById, Room
 from api.errors import Conflict, Invalid, NotFound, Unavailable, documented
+from api.evaluations import EvaluationView
 from api.tailer import MOST_SEQ, epoch_fields
 from api.views import Metrics, Moment, Page
 from models.history import (
@@ -26,7 +27,12 @@ from models.jobs import TERMINAL, Job
 from models.registry import Artifact
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
-MEDIA_TYPES = {"onnx": "application/octet-stream", "csv": "text/csv", "json": "application/json"}
+MEDIA_TYPES = {
+    "onnx": "application/octet-stream",
+    "csv": "text/csv",
+    "json": "application/json",
+    "svg": "image/svg+xml",
+}
 
 
 class EpochView(BaseModel):
@@ -94,9 +100,17 @@ def curves_svg(job: JobById, room: InRoom) -> Response:
     return Response(_curves(job, room, "svg"), media_type="image/svg+xml")
 
 
-@router.get("/evaluation", responses=documented(NotFound, Conflict))
+@router.get(
+    "/evaluation",
+    response_model=None,
+    responses=documented(NotFound, Conflict) | {200: {"model": EvaluationView}},
+)
 def evaluation(job: JobById, room: InRoom) -> dict[str, Any]:
-    """Loss and metrics on the test set; confusion matrix (rows: true class), classes one by one, worst mistakes."""
+    """Loss and metrics on the test set, and more.
+
+    For classes the confusion matrix (rows: true class), classes one by one and the worst mistakes; for a regression
+    the residuals, the share of variance explained, and examples to draw a curve by.
+    """
     with room.database.read() as session:
         found = session.get(Evaluation, job.id)
     if found is None:
@@ -164,4 +178,7 @@ def _line(row: Epoch | Event) -> str:
 def _curves(job: Job, room: Room, kind: curves.Kind) -> bytes:
     with room.database.read() as session:
         rows = sampled_epochs(session, job.id, curves.MOST_POINTS)
-    return curves.draw(job.name or job.id, rows, kind)
+    title = job.name or job.id
+    if job.kind != "train":
+        title += f": a job of the kind {job.kind} trains no epochs"
+    return curves.draw(title, rows, kind)

@@ -1,7 +1,8 @@
-"""Predictions: pictures or arrays in, classes out, in this process and within a millisecond."""
+"""Predictions: pictures, arrays or features in, classes or values out, in this process and within a millisecond."""
 
 from typing import Annotated, Any
 
+import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -38,10 +39,19 @@ BODY: dict[str, Any] = {
                     "properties": {
                         "image": {"description": "a picture file in base64, or a list of them"},
                         "pixels": {"description": "28x28 numbers from 0 to 255, light on dark, or a list of such"},
-                        "instances": {"description": "a list of 28x28 or 28x28x1 arrays"},
+                        "instances": {
+                            "description": "a list of 28x28 or 28x28x1 arrays, or of lists of features: what the "
+                            "model learned from"
+                        },
                     },
                 },
-                "example": {"pixels": BLANK},
+                "examples": {
+                    "image": {"summary": "One image as pixels", "value": {"pixels": BLANK}},
+                    "features": {
+                        "summary": "Two examples for a model of the spiral",
+                        "value": {"instances": [[0.1, -0.5], [0.3, 0.2]]},
+                    },
+                },
             },
         },
     }
@@ -57,13 +67,19 @@ class Seen(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The answer for one picture."""
+    """The answer of a classifier for one picture or example."""
 
     label: int = Field(examples=[7])
     class_name: str = Field(examples=["7"])
     probability: float = Field(examples=[0.998])
     probabilities: list[float]
-    seen: Seen | None = Field(None, description="with ?seen=true")
+    seen: Seen | None = Field(None, description="with ?seen=true, for pictures and pixels")
+
+
+class ValuePrediction(BaseModel):
+    """The answer of a regression for one example."""
+
+    value: float = Field(examples=[1.7])
 
 
 class ServedBy(ModelRef):
@@ -73,10 +89,10 @@ class ServedBy(ModelRef):
 
 
 class Predictions(BaseModel):
-    """One answer for each picture, in their order."""
+    """One answer for each picture or example, in their order."""
 
     model: ServedBy
-    predictions: list[Prediction]
+    predictions: list[Prediction] | list[ValuePrediction]
 
 
 WantsSeen = Annotated[bool, Query(description="also show what the model was shown")]
@@ -140,10 +156,20 @@ def _predict(served: Served, content_type: str, body: bytes, seen: bool, most_pi
     except InputError as error:
         raise _as_api_error(error) from error
     outputs = served.predictor.predict(inputs.images)
+    if inputs.seen is None and not np.isfinite(outputs).all():
+        raise _no_answer(inputs.images, outputs)
     shown = inputs.seen if seen else None
     predictions = answer(outputs, serving["labels"], serving["class_names"], shown)
     model = {"name": version.name, "version": version.version, "job_id": version.job_id}
     return to_json({"model": model, "predictions": predictions})
+
+
+def _no_answer(inputs: Any, outputs: Any) -> Invalid:
+    """Features so large that the network overflows: JSON has no number for what it answers."""
+    at = int(np.argmin(np.isfinite(outputs).all(axis=1)))
+    received = inputs[at].tolist()
+    detail = f"The model has no finite answer to these numbers: send smaller ones. Received: {received}."
+    return Invalid(detail, [Problem(f"/instances/{at}", "not_finite", detail, received)])
 
 
 def _as_api_error(error: InputError) -> ApiError:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
@@ -37,3 +37,11 @@ class StrictRoute(APIRoute):
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strict
+
+
+async def _sent(request: Request) -> Any:
+    return getattr(request, "_json", None)  # read before any dependency is asked; absent when there was no body
+
+
+SentBody = Annotated[Any, Depends(_sent)]
+"""The JSON body as it was sent, for pointers into it."""

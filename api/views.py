@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, PlainSerializer
 
 from models.jobs import TERMINAL, FailureKind, Job, Phase, Status
 from models.registry import ModelVersion
+from models.spec.kinds import KINDS_WITH_RESULT
 
 Moment = Annotated[datetime, PlainSerializer(lambda value: value.isoformat().replace("+00:00", "Z"), when_used="json")]
 Metrics = dict[str, int | float | None]
@@ -67,7 +68,9 @@ class JobView(BaseModel):
     tags: list[str]
     notes: str
     owner: str | None
-    study_id: str | None = None
+    study_id: str | None
+    trial: int | None = Field(description="which setting of the study, from 1; null outside of studies")
+    repeat: int | None = Field(description="which run or fold of that setting, from 0")
     status: Status
     requested: str | None = Field(description="what its owner asked of the running attempt: cancel, or null")
     is_terminal: bool
@@ -100,6 +103,9 @@ def job_view(job: Job, queue: QueueView | None = None) -> JobView:
         tags=job.tags,
         notes=job.notes,
         owner=job.owner,
+        study_id=job.study_id,
+        trial=job.trial,
+        repeat=job.repeat,
         status=Status(job.status),
         requested=job.requested,
         is_terminal=job.status in TERMINAL,
@@ -137,6 +143,10 @@ def _links(job: Job, model: ModelRef | None) -> dict[str, str]:
     own = f"/v1/jobs/{job.id}"
     links = {"self": own} | {name: f"{own}/{name}" for name in ("metrics", "events", "log", "artifacts")}
     links["curves"] = f"{own}/curves.png"
+    if job.study_id is not None:
+        links["study"] = f"/v1/studies/{job.study_id}"
+    if job.kind in KINDS_WITH_RESULT and job.status == Status.SUCCEEDED:
+        links["result"] = f"{own}/result"
     if model is not None:
         links |= {"evaluation": f"{own}/evaluation", "predict": f"{own}/predict"}
         links["model"] = f"/v1/models/{model.name}/versions"

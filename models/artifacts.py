@@ -59,6 +59,12 @@ class ArtifactStore:
             self._fs.rm(path, recursive=True)
 
 
+def drop_checkpoints(store: ArtifactStore, job_id: str, attempts: int) -> None:
+    """Remove the checkpoints of a job that ended; the weights of kept epochs stay as long as the job."""
+    for attempt in range(1, attempts + 1):
+        store.delete(f"jobs/{job_id}/{attempt}/checkpoints")
+
+
 def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 

@@ -148,18 +148,51 @@ DATASETS: Mapping[str, DatasetFacts] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class SyntheticFacts:
+    """What is known of a data set that is computed; its sizes follow from the spec."""
+
+    name: str
+    title: str
+    description: str
+    licence: str
+    shape: tuple[int, ...]
+    regression: bool
+
+
+SYNTHETIC: Mapping[str, SyntheticFacts] = MappingProxyType(
+    {
+        "spiral": SyntheticFacts(
+            name="spiral",
+            title="Spiral",
+            description="Points in the plane on intertwined arms, one arm a class; computed from a seed.",
+            licence="none needed: it is computed",
+            shape=(2,),
+            regression=False,
+        ),
+        "polynomial": SyntheticFacts(
+            name="polynomial",
+            title="Polynomial",
+            description=(
+                "Noisy values of a Chebyshev polynomial over [0, 10], to be learned as a number; computed from a "
+                "seed. The test set is the curve without noise."
+            ),
+            licence="none needed: it is computed",
+            shape=(1,),
+            regression=True,
+        ),
+    }
+)
+
+
 def validation_images(count: int, split: float) -> int:
-    """How many of `count` images a validation split takes: about count * split, leaving at least one on each side.
+    """How many of `count` examples a validation split takes: about count * split, leaving at least one on each side.
 
     A split of 0 takes none.
     """
     return min(max(round(count * split), 1), max(count - 1, 0)) if split > 0 else 0
 
 
-def trainable_images(facts: DatasetFacts, classes: Sequence[int] | None = None, split: float = 0.0) -> int:
-    """How many images there are to train on: those of `classes` (None: of all) less those split off for validation.
-
-    It bounds `train_size`, which is taken from what this leaves.
-    """
-    count = sum(facts.train_counts[label] for label in (range(len(facts.classes)) if classes is None else classes))
-    return count - validation_images(count, split)
+def trainable_images(facts: DatasetFacts, classes: Sequence[int] | None = None) -> int:
+    """How many training images of `classes` (None: of all) there are, before any are held back for validation."""
+    return sum(facts.train_counts[label] for label in (range(len(facts.classes)) if classes is None else classes))

@@ -66,6 +66,15 @@ class Evaluation(Base):
     data: Mapped[dict[str, Any]]
 
 
+class Result(Base):
+    """What a job found out that does not train."""
+
+    __tablename__ = "results"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    data: Mapped[dict[str, Any]]
+
+
 Row = TypeVar("Row", Epoch, Epoch | Event)
 
 

@@ -6,13 +6,25 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from sqlalchemy import Boolean, ColumnElement, ForeignKey, Index, Integer, String, delete, func, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.database import Base, now
 from models.history import EpochResult, Event, split_nonfinite
 from models.ids import new_id
 from models.spec import JobSpec
+from models.studies import Study
 
 
 class Status(StrEnum):
@@ -78,6 +90,10 @@ class Job(Base):
     model_name: Mapped[str | None]
     model_version: Mapped[int | None]
 
+    study_id: Mapped[str | None] = mapped_column(ForeignKey(Study.id))
+    trial: Mapped[int | None]
+    repeat: Mapped[int | None]
+
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -86,6 +102,8 @@ class Job(Base):
         Index(None, "status", "id"),
         Index(None, "dataset", "id"),
         Index(None, "owner", "id"),
+        Index(None, "study_id", "id"),
+        Index("ix_jobs_study_id_trial_repeat", "study_id", "trial", "repeat", unique=True),
     )
 
 
@@ -98,8 +116,19 @@ class JobTag(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True, index=True)
 
 
-def create(session: Session, spec: JobSpec, owner: str | None = None) -> Job:
-    """Insert a queued job for `spec`, with its first event. The caller commits, then rings."""
+def create(
+    session: Session,
+    spec: JobSpec,
+    owner: str | None = None,
+    *,
+    study_id: str | None = None,
+    trial: int | None = None,
+    repeat: int | None = None,
+) -> Job:
+    """Insert a queued job for `spec`, with its first event. The caller commits, then rings.
+
+    A run of a study says of which, of which of its trials, and which run of that one, counted from 0, it is.
+    """
     job = Job(
         id=new_id("job"),
         kind=spec.kind,
@@ -112,6 +141,9 @@ def create(session: Session, spec: JobSpec, owner: str | None = None) -> Job:
         priority=spec.priority,
         spec=spec.model_dump(mode="json"),
         epochs=spec.planned_epochs,
+        study_id=study_id,
+        trial=trial,
+        repeat=repeat,
         last_seq=1,
     )
     session.add(job)

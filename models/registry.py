@@ -56,7 +56,10 @@ class ModelVersion(Base):
 
 
 def serving_of(spec: JobSpec) -> dict[str, Any]:
-    """What serving a model of `spec` must know: the picture recipe, and the classes in the order of the outputs."""
+    """What serving a model of `spec` must know: what it takes, and the classes in the order of the outputs.
+
+    Without a recipe it takes no pictures, without classes it answers with a value.
+    """
     dataset = spec.dataset
     return {
         "recipe": recipe_of(dataset),

@@ -3,14 +3,14 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 import httpx2
 
-from trainyard.errors import ApiError, JobFailed, TrainyardError, Unreachable
+from trainyard.errors import ApiError, JobFailed, StudyFailed, TrainyardError, Unreachable
 from trainyard.pictures import Picture, predict_body
 from trainyard.sse import ServerSentEvent, read_events
 
@@ -77,6 +77,10 @@ class Client:
         """The job's metrics rows, one an epoch, whose `seq` is greater than `after`."""
         return list(self._pages(f"/v1/jobs/{_quoted(job_id)}/metrics", {"after": after}))
 
+    def result(self, job_id: str) -> Json:
+        """What a job of the kind `initialization` or `gradient_check` found out."""
+        return self._json("GET", f"/v1/jobs/{_quoted(job_id)}/result")
+
     def events(self, job_id: str, after: int = 0, patience: float = 60.0) -> Iterator[Json]:
         """Events as they happen, each once and in order, as `{"seq", "event", "data"}`; ends when the job has.
 
@@ -109,16 +113,42 @@ class Client:
             JobFailed: it failed or was cancelled; not with `check=False`.
             TimeoutError: it did not end within `timeout` seconds.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause = 0.1
-        while not (job := self.job(job_id))["is_terminal"]:
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"Job {job_id} is still {job['status']} after {timeout:g} seconds.")
-            time.sleep(pause)
-            pause = min(pause * 1.5, 1.0)
+        job = self._poll(lambda: self.job(job_id), f"Job {job_id}", timeout)
         if check and job["status"] != "succeeded":
             raise JobFailed(job)
         return job
+
+    def submit_study(self, study: Json) -> Json:
+        """Submit a study, a job spec and what varies in it, and answer it."""
+        return self._json("POST", "/v1/studies", json=study)
+
+    def study(self, study_id: str) -> Json:
+        """One study: its settings with their runs and means, the best one, and the verdict in words."""
+        return self._json("GET", f"/v1/studies/{_quoted(study_id)}")
+
+    def studies(self, **filters: Any) -> Iterator[Json]:
+        """All studies without their tables, newest first, page by page; filters are `status` and `limit`."""
+        return self._pages("/v1/studies", filters)
+
+    def cancel_study(self, study_id: str) -> Json:
+        """Cancel a study and all its jobs."""
+        return self._json("POST", f"/v1/studies/{_quoted(study_id)}/cancel")
+
+    def study_curves(self, study_id: str) -> bytes:
+        """The plot of all settings, a PNG file."""
+        return self._request("GET", f"/v1/studies/{_quoted(study_id)}/curves.png").content
+
+    def wait_for_study(self, study_id: str, timeout: float | None = None, check: bool = True) -> Json:
+        """Wait for the end of a study and answer its final state.
+
+        Raises:
+            StudyFailed: it failed or was cancelled; not with `check=False`.
+            TimeoutError: it did not end within `timeout` seconds.
+        """
+        study = self._poll(lambda: self.study(study_id), f"Study {study_id}", timeout)
+        if check and study["status"] != "succeeded":
+            raise StudyFailed(study)
+        return study
 
     def predict(self, picture: Picture, model: str | None = None, job: str | None = None, seen: bool = False) -> Json:
         """Ask a model about a picture: a path, the bytes of an image file, or an array of pixels or features.
@@ -151,6 +181,17 @@ class Client:
     def ready(self) -> Json:
         """What `/readyz` says once everything is up; an `ApiError` of status 503 before that."""
         return self._json("GET", "/readyz")
+
+    def _poll(self, read: Callable[[], Json], name: str, timeout: float | None) -> Json:
+        """What `read` answers once it is terminal; `name` is for the TimeoutError."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.1
+        while not (found := read())["is_terminal"]:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"{name} is still {found['status']} after {timeout:g} seconds.")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 1.0)
+        return found
 
     def _json(self, method: str, path: str, **arguments: Any) -> Json:
         response = self._request(method, path, **arguments)

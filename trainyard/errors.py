@@ -3,7 +3,8 @@
 TrainyardError
 ├── Unreachable   nobody answers at the URL, or not in time
 ├── ApiError      the service said no: status, title, detail and the list of errors
-└── JobFailed     a job that was waited for failed or was cancelled
+├── JobFailed     a job that was waited for failed or was cancelled
+└── StudyFailed   a study that was waited for failed or was cancelled
 """
 
 from typing import Any
@@ -51,3 +52,13 @@ class JobFailed(TrainyardError):
         self.kind = failure.get("kind")
         reason = f": {failure.get('message')} ({self.kind})" if failure else "."
         super().__init__(f"Job {job.get('id')} {job.get('status')}{reason}")
+
+
+class StudyFailed(TrainyardError):
+    """A study that ended without success; `study` is its last state as the service tells it."""
+
+    def __init__(self, study: dict[str, Any]) -> None:
+        self.study = study
+        reasons = [str(trial["problem"]) for trial in study.get("trials") or [] if trial.get("problem")]
+        reason = f": {reasons[0]}" if reasons else "."
+        super().__init__(f"Study {study.get('id')} {study.get('status')}{reason}")

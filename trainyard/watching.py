@@ -95,6 +95,10 @@ def ending(job: dict[str, Any]) -> str:
     if job["status"] == "succeeded":
         scores = ", ".join(f"{name} {number(value)}" for name, value in (job.get("evaluation") or {}).items())
         model = job.get("model")
-        return f"succeeded; test {scores}" + (f"; model {model['name']}:{model['version']}" if model else "")
+        return (
+            "succeeded"
+            + (f"; test {scores}" if scores else "")
+            + (f"; model {model['name']}:{model['version']}" if model else "")
+        )
     failure = job.get("failure") or {}
     return f"{job['status']}" + (f" ({failure.get('kind')}): {failure.get('message')}" if failure else "")

@@ -3,19 +3,25 @@
 import gc
 import logging
 from contextlib import nullcontext
+from typing import Any
 
 import keras
 import tensorflow as tf
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from models import jobs
+from models.artifacts import drop_checkpoints
 from models.jobs import FailureKind, Status
 from models.spec import JobSpec
+from models.spec import training as spec_training
 from worker import data, training
 from worker.callbacks import Diverged, EarlyStopping, Interrupted, Progress, Publisher, ReduceLROnPlateau, resume
 from worker.checkpoints import CheckpointKeeper, restore
 from worker.hold import Fenced, Hold
+from worker.initial_weights import Unusable, read_weights, take_weights
+from worker.kinds.running import run_kind
 from worker.results import Learned, finish
+from worker.schedules import FollowSchedule
 from worker.slot import Slot
 
 log = logging.getLogger(__name__)
@@ -42,6 +48,8 @@ def _see_through(hold: Hold) -> None:
     try:
         try:
             Attempt(hold).run()
+        except Unusable as error:
+            _fail(hold, "user", str(error))
         except data.DatasetUnavailable as error:
             _fail(hold, "dataset_unavailable", str(error))
         except Diverged as error:
@@ -78,17 +86,27 @@ class Attempt:
     def run(self) -> None:
         """Load, train, and end the job."""
         with tf.device("/CPU:0") if self.spec.device == "cpu" else nullcontext():
+            if self.spec.kind != "train":
+                self._look()
+                return
             learned = self._learn()
             if learned is None:
                 return
             finish(self.hold, self.spec, learned)
         _drop_checkpoints(self.hold)
 
+    def _look(self) -> None:
+        """Do what the kind says that does not train; an attempt always begins at the beginning."""
+        try:
+            run_kind(self.hold, self.spec, self._load())
+        except Interrupted as interruption:
+            self._let_go(interruption.why)
+
     def _learn(self) -> Learned | None:
         """Train to the end, or to what the user or the machine asks for; None when the job is dealt with already."""
         split = self._load()
-        scaling = data.scaling_of(self.spec.dataset.scaling, split.x_train)
-        self.hold.say("compiling", f"{len(split.x_train)} images to train on, {len(split.x_test)} to test")
+        scaling = data.scaling_of(self.spec.dataset, split.x_train)
+        self.hold.say("compiling", f"{len(split.x_train)} examples to train on, {len(split.x_test)} to test")
         model = training.build_model(self.spec, split, scaling)
         early_stopping, plateau = self._stoppers()
         progress = self._resume(model, early_stopping, plateau)
@@ -112,20 +130,14 @@ class Attempt:
         return Learned(model, split, scaling, progress, interrupted)
 
     def _load(self) -> data.Split:
-        settings, wanted = self.hold.slot.settings, self.spec.dataset
-        return data.select(
-            data.load(wanted.name, settings.datasets, settings.offline),
-            train_size=wanted.train_size,
-            classes=wanted.classes,
-            validation=wanted.held_back,
-            seed=self.spec.seed,
-        )
+        settings = self.hold.slot.settings
+        return data.split_for(self.spec, settings.datasets, settings.offline)
 
     def _stoppers(self) -> tuple[EarlyStopping | None, ReduceLROnPlateau | None]:
         early_stopping, plateau = self.spec.early_stopping, self.spec.reduce_on_plateau
         return (
-            EarlyStopping(**early_stopping.model_dump()) if early_stopping else None,
-            ReduceLROnPlateau(**plateau.model_dump()) if plateau else None,
+            EarlyStopping(**_arguments(early_stopping)) if early_stopping else None,
+            ReduceLROnPlateau(**_arguments(plateau)) if plateau else None,
         )
 
     def _resume(
@@ -133,6 +145,7 @@ class Attempt:
     ) -> Progress:
         key = self.hold.job.checkpoint
         if key is None:
+            self._take_initial_weights(model)
             return Progress()
         checkpoint = self.keeper.read(key)
         restore(model, checkpoint)
@@ -140,6 +153,16 @@ class Attempt:
         progress.checkpoint = key
         self.hold.say("compiling", f"goes on after epoch {progress.epoch}")
         return progress
+
+    def _take_initial_weights(self, model: training.ResidentModel) -> None:
+        source = self.spec.initial_weights
+        if source is None:
+            return
+        taken, left = take_weights(model.network, read_weights(self.hold, source))
+        if not taken:
+            raise Unusable("No layer has the name and the shapes of one in initial_weights.")
+        own = f"; {', '.join(left)} begin with initial values" if left else ""
+        self.hold.say("compiling", f"trained weights for {', '.join(taken)}{own}")
 
     def _fit(
         self,
@@ -150,7 +173,10 @@ class Attempt:
         plateau: ReduceLROnPlateau | None,
     ) -> None:
         chunks = training.chunks_for(self.spec, len(split.x_train))
+        rate = self.spec.optimizer.learning_rate
+        schedule = None if isinstance(rate, float) else FollowSchedule(rate, chunks)
         publisher = Publisher(self.hold, self.spec, self.keeper, progress, early_stopping, plateau)
+        callbacks = (schedule, early_stopping, plateau, publisher)
         model.fit(
             training.training_rows(chunks, self.spec.seed, progress.epoch),
             epochs=self.spec.epochs,
@@ -158,7 +184,7 @@ class Attempt:
             steps_per_epoch=chunks.count,
             validation_data=None if split.x_val is None else training.measured_rows(0, len(split.x_val)),
             shuffle=False,
-            callbacks=[callback for callback in (early_stopping, plateau, publisher) if callback is not None],
+            callbacks=[callback for callback in callbacks if callback is not None],
             verbose=0,
         )
 
@@ -171,13 +197,18 @@ class Attempt:
             self.hold.move(Status.QUEUED, "the worker stops and hands the job back")
         elif why == "timeout":
             limit = f"Received: max_seconds={self.spec.max_seconds}"
-            _fail(self.hold, "timeout", f"No epoch was finished within max_seconds. {limit}")
+            unfinished = "No epoch was" if self.spec.kind == "train" else "The job was not"
+            _fail(self.hold, "timeout", f"{unfinished} finished within max_seconds. {limit}")
         else:
             self.hold.move(Status.CANCELLED)
             _drop_checkpoints(self.hold)
 
 
+def _arguments(watcher: spec_training.EarlyStopping | spec_training.ReduceOnPlateau) -> dict[str, Any]:
+    """What Keras's callback takes. Its own `auto` knows no direction for some metrics, so it is told."""
+    return {**watcher.model_dump(), "mode": "max" if spec_training.rises(watcher) else "min"}
+
+
 def _drop_checkpoints(hold: Hold) -> None:
     """The job is at its end: nobody goes on from them."""
-    for attempt in range(1, hold.job.attempt + 1):
-        hold.slot.store.delete(f"jobs/{hold.job.id}/{attempt}/checkpoints")
+    drop_checkpoints(hold.slot.store, hold.job.id, hold.job.attempt)

@@ -8,10 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from models.artifacts import Stored
 from models.history import EpochResult, split_nonfinite
 from models.spec import JobSpec
+from models.spec.kept_epochs import file_of, kept_every
+from models.spec.training import rises
 from worker.checkpoints import Checkpoint, CheckpointKeeper, values_of, variables_of
 from worker.hold import Fenced, Hold
+from worker.initial_weights import to_npz, weights_of
 
 LOOK_SECONDS = 0.1
 PUBLISH_SECONDS = 1.0
@@ -98,8 +102,10 @@ class Publisher(keras.callbacks.Callback):
         self._keeper, self._progress = keeper, progress
         self._early_stopping, self._plateau = early_stopping, plateau
         self._pending: list[EpochResult] = []
+        self._kept: dict[str, Stored] = {}
         self._epoch_began = self._published = self._looked = float("-inf")
         self._compiled = False
+        self._keep_every = kept_every(spec)
         self._monitor = best_monitor(spec)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -125,6 +131,8 @@ class Publisher(keras.callbacks.Callback):
         result = EpochResult(progress.epoch, seconds, self._learning_rate(), metrics)
         if last or progress.epoch % self._spec.log_every == 0:
             self._pending.append(result)
+        if last or progress.epoch % self._keep_every == 0:
+            self._keep_weights()
         self._compare(metrics)
         if last or time.monotonic() - self._published >= PUBLISH_SECONDS:
             self._publish(result)
@@ -149,14 +157,24 @@ class Publisher(keras.callbacks.Callback):
         progress = self._progress
         earlier, progress.checkpoint = progress.checkpoint, self._keeper.write(progress.epoch, self._checkpoint())
         try:
-            self._hold.record(self._pending, reached, best_metrics=progress.best, checkpoint=progress.checkpoint)
+            self._hold.record(
+                self._pending, reached, self._kept, best_metrics=progress.best, checkpoint=progress.checkpoint
+            )
         except Fenced:
-            self._keeper.remove(progress.checkpoint)
+            for key in (progress.checkpoint, *(stored.key for stored in self._kept.values())):
+                self._keeper.remove(key)
             raise
         if earlier is not None:
             self._keeper.remove(earlier)
         self._pending.clear()
+        self._kept.clear()
         self._published = time.monotonic()
+
+    def _keep_weights(self) -> None:
+        """Leave what another job can go on from; outside the attempt's folder, since it outlives a cancelled job."""
+        job, name = self._hold.job, file_of(self._progress.epoch)
+        key = f"jobs/{job.id}/epochs/{job.attempt}/{name}"
+        self._kept[name] = self._hold.slot.store.write(key, to_npz(weights_of(self.model.network)))
 
     def _checkpoint(self) -> Checkpoint:
         progress, weights = self._progress, {}
@@ -192,10 +210,9 @@ def plain(value: Any) -> float:
 def best_monitor(spec: JobSpec) -> tuple[str, bool]:
     """The metric by which one epoch is better than another, and whether higher is better."""
     if spec.early_stopping is not None:
-        name = spec.early_stopping.monitor
-    else:
-        name = "loss" if spec.dataset.validation == "none" else "val_loss"
-    return name, name.endswith("accuracy")
+        return spec.early_stopping.monitor, rises(spec.early_stopping)
+    name = "loss" if spec.dataset.validation == "none" else "val_loss"
+    return name, False
 
 
 def resume(checkpoint: Checkpoint, early_stopping: EarlyStopping | None, plateau: ReduceLROnPlateau | None) -> Progress:

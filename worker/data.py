@@ -1,4 +1,4 @@
-"""Which data a job works with: finds and loads a data set, keeps it in memory, and selects the job's images from it."""
+"""Which data a job works with: finds, loads or computes a data set, and selects the job's examples from it."""
 
 import importlib.util
 import logging
@@ -6,14 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from models.datasets import DATASETS, DatasetFacts, validation_images
+from models import synthetic
+from models.datasets import DATASETS, DatasetFacts
 from models.pictures import fit_digit
+from models.spec import JobSpec
+from models.spec.data import Dataset as DatasetSpec
+from models.spec.data import (
+    FoldValidation,
+    ImageDataset,
+    PolynomialDataset,
+    SpiralDataset,
+    TestValidation,
+    Validation,
+    chosen_classes,
+    held_out,
+    is_regression,
+)
 from worker.dataset_files import (
     CACHE,
     SETTING,
@@ -26,12 +40,26 @@ from worker.dataset_files import (
     read,
 )
 
-__all__ = ["Dataset", "DatasetUnavailable", "Split", "Whereabouts", "find", "load", "scaling_of", "select"]
+__all__ = [
+    "Dataset",
+    "DatasetUnavailable",
+    "Split",
+    "Whereabouts",
+    "examples_of",
+    "find",
+    "load",
+    "scaling_of",
+    "select",
+    "split_for",
+]
 
+Examples = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
 Pixels = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
 
 NO_SKLEARN = "digits comes with scikit-learn, which this worker lacks: install scikit-learn there."
+NO_SKLEARN_FOLDS = "Folds are cut by scikit-learn, which this worker lacks: install scikit-learn there."
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +74,15 @@ class Whereabouts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """A whole data set, read-only: images uint8 of shape (n, 28, 28, 1), labels int64 of shape (n,)."""
+    """A whole data set, read-only.
 
-    x_train: Pixels
+    Images are uint8 (n, 28, 28, 1), features float32 (n, d). Labels are int64 (n,), or for a regression values,
+    float32 (n, 1).
+    """
+
+    x_train: Examples
     y_train: Labels
-    x_test: Pixels
+    x_test: Examples
     y_test: Labels
 
 
@@ -58,12 +90,38 @@ class Dataset:
 class Split:
     """What one job works with, in shapes as of Dataset; labels count from 0 in the order of the chosen classes."""
 
-    x_train: Pixels
+    x_train: Examples
     y_train: Labels
-    x_val: Pixels | None
+    x_val: Examples | None
     y_val: Labels | None
-    x_test: Pixels
+    x_test: Examples
     y_test: Labels
+
+
+def split_for(spec: JobSpec, datasets_dir: Path, offline: bool) -> Split:
+    """The examples that a job of `spec`, which must be valid, works with. Raises DatasetUnavailable as `load` does."""
+    wanted = spec.dataset
+    return select(
+        examples_of(wanted, datasets_dir, offline),
+        classes=chosen_classes(wanted),
+        validation=wanted.validation,
+        train_size=wanted.train_size,
+        seed=spec.seed,
+        regression=is_regression(wanted),
+    )
+
+
+def examples_of(wanted: DatasetSpec, datasets_dir: Path, offline: bool) -> Dataset:
+    """The whole data set that a spec names: loaded, or computed by `models.synthetic`."""
+    match wanted:
+        case ImageDataset(name=name):
+            return load(name, datasets_dir, offline)
+        case SpiralDataset(samples=samples, n_classes=n_classes, seed=seed):
+            return _sealed(*synthetic.spiral(samples, n_classes, seed), *synthetic.spiral(samples, n_classes, seed + 1))
+        case PolynomialDataset(degree=degree, samples=samples, noise=noise, seed=seed):
+            return _sealed(*synthetic.polynomial(degree, samples, noise, seed), *synthetic.polynomial_test(degree))
+        case _:
+            assert_never(wanted)
 
 
 def find(facts: DatasetFacts, datasets_dir: Path, offline: bool) -> Whereabouts:
@@ -90,78 +148,106 @@ def load(name: str, datasets_dir: Path, offline: bool) -> Dataset:
     facts = DATASETS[name]
     arrays = _read_known_files(facts, datasets_dir, offline) if facts.files else _draw_sklearn_digits()
     shape = (-1, *facts.shape)
-    dataset = Dataset(
-        x_train=arrays["x_train"].reshape(shape),
-        y_train=arrays["y_train"].astype(np.int64),
-        x_test=arrays["x_test"].reshape(shape),
-        y_test=arrays["y_test"].astype(np.int64),
+    return _sealed(
+        arrays["x_train"].reshape(shape),
+        arrays["y_train"].astype(np.int64),
+        arrays["x_test"].reshape(shape),
+        arrays["y_test"].astype(np.int64),
     )
-    for array in (dataset.x_train, dataset.y_train, dataset.x_test, dataset.y_test):
+
+
+def _sealed(x_train: Examples, y_train: Labels, x_test: Examples, y_test: Labels) -> Dataset:
+    for array in (x_train, y_train, x_test, y_test):
         array.setflags(write=False)
-    return dataset
+    return Dataset(x_train, y_train, x_test, y_test)
 
 
 def select(
     dataset: Dataset,
     *,
     classes: Sequence[int] | None = None,
-    validation: float | Literal["test", "none"] = "none",
+    validation: Validation = "none",
     train_size: int | None = None,
     seed: int = 0,
+    regression: bool = False,
 ) -> Split:
-    """The images that one job trains on, validates with and is tested on.
+    """The examples that one job trains on, validates with and is tested on.
 
     First only `classes` are kept, in training and test set alike, and their labels become 0, 1, ... in the order
-    given. Then a part `validation` (0.1: a tenth) of the training images is split off; "test" validates with the test
-    set. Of the rest, `train_size` are trained on. Which ones follows from `seed`, every class in its share; the
-    chosen images keep the order of the data set. Raises ValueError when there are fewer images than `train_size`.
+    given. Then some of the training examples are held back for `validation`, or the test set is taken for it. Of the
+    rest, `train_size` are trained on. Which ones follows from `seed`, every class in its share; the chosen examples
+    keep the order of the data set. Raises ValueError when there are fewer examples than `train_size`.
     """
     x_train, y_train = _only(classes, dataset.x_train, dataset.y_train)
     x_test, y_test = _only(classes, dataset.x_test, dataset.y_test)
-    x_val: Pixels | None = None
-    y_val: Labels | None = None
-    if validation == "test":
-        x_val, y_val = x_test, y_test
-    split = 0.0 if isinstance(validation, str) else validation
-    if not 0 <= split < 1:
-        raise ValueError(f"validation must be at least 0 and less than 1. Received: validation={validation}")
-    held_back = validation_images(len(y_train), split)
-    size = len(y_train) - held_back if train_size is None else train_size
-    if not 0 < size <= len(y_train) - held_back:
+    held_back = held_out(len(y_train), validation)
+    most = len(y_train) - held_back
+    size = most if train_size is None else train_size
+    if not 0 < size <= most:
         raise ValueError(
-            f"train_size must be from 1 to {len(y_train) - held_back}, the training images of the chosen classes "
+            f"train_size must be from 1 to {most}, the training examples of the chosen classes "
             f"without those for validation. Received: train_size={train_size}"
         )
+    x_val: Examples | None = None
+    y_val: Labels | None = None
+    if isinstance(validation, TestValidation):
+        x_val, y_val = x_test, y_test
     if size < len(y_train):
-        order = _stratified_order(y_train, seed)
+        order = _order(y_train, seed, regression)
+        if isinstance(validation, FoldValidation):
+            held = _fold(validation, y_train, seed, regression)
+            order = order[~np.isin(order, held)]
+        else:
+            held, order = np.sort(order[:held_back]), order[held_back:]
         if held_back:
-            chosen = np.sort(order[:held_back])
-            x_val, y_val = x_train[chosen], y_train[chosen]
-        chosen = np.sort(order[held_back : held_back + size])
+            x_val, y_val = x_train[held], y_train[held]
+        chosen = np.sort(order[:size])
         x_train, y_train = x_train[chosen], y_train[chosen]
     return Split(x_train, y_train, x_val, y_val, x_test, y_test)
 
 
-def scaling_of(kind: Literal["unit", "standard", "none"], x_train: Pixels) -> tuple[float, float]:
-    """Scale and offset of the Rescaling layer, so that its output is `pixel * scale + offset`.
+def scaling_of(wanted: DatasetSpec, x_train: Examples) -> tuple[float, float]:
+    """Scale and offset of the Rescaling layer, so that its output is `input * scale + offset`.
 
-    `unit` maps 0..255 to 0..1; `standard` gives the pixels of `x_train` mean 0 and standard deviation 1, over all
-    pixels together; `none` leaves them as they are.
+    For images, `unit` maps 0..255 to 0..1; `standard` gives the pixels of `x_train` mean 0 and standard deviation 1,
+    over all pixels together; `none` leaves them as they are. A polynomial's inputs get mean 0 and deviation 1 with
+    `standardize`. Everything else stays as it is: (1.0, 0.0).
     """
-    if kind == "unit":
-        return 1 / 255, 0.0
-    if kind == "none":
-        return 1.0, 0.0
-    # Counted in parts: bincount makes eight bytes of every pixel.
-    parts = np.array_split(x_train.reshape(-1), max(1, x_train.size // 1_000_000))
-    counts = np.sum([np.bincount(part, minlength=256) for part in parts], axis=0)
-    values = np.arange(256)
-    mean = float(values @ counts) / x_train.size
-    spread = float((values - mean) ** 2 @ counts / x_train.size) ** 0.5 or 1.0
+    match wanted:
+        case ImageDataset(scaling="unit"):
+            return 1 / 255, 0.0
+        case ImageDataset(scaling="standard"):
+            mean, spread = _mean_and_spread(x_train)
+        case PolynomialDataset(standardize=True):
+            mean, spread = float(x_train.mean(dtype=np.float64)), float(x_train.std(dtype=np.float64))
+        case _:
+            return 1.0, 0.0
+    spread = spread or 1.0
     return 1 / spread, -mean / spread
 
 
-def _only(classes: Sequence[int] | None, x: Pixels, y: Labels) -> tuple[Pixels, Labels]:
+def _mean_and_spread(pixels: npt.NDArray[Any]) -> tuple[float, float]:
+    # Counted in parts: bincount makes eight bytes of every pixel.
+    parts = np.array_split(pixels.reshape(-1), max(1, pixels.size // 1_000_000))
+    counts = np.sum([np.bincount(part, minlength=256) for part in parts], axis=0)
+    values = np.arange(256)
+    mean = float(values @ counts) / pixels.size
+    return mean, float((values - mean) ** 2 @ counts / pixels.size) ** 0.5
+
+
+def _fold(validation: FoldValidation, y: Labels, seed: int, regression: bool) -> Indices:
+    """The examples of one fold, in order: scikit-learn's shuffled KFold, for classes StratifiedKFold."""
+    try:
+        from sklearn.model_selection import KFold, StratifiedKFold
+    except ImportError as error:
+        raise DatasetUnavailable(NO_SKLEARN_FOLDS) from error
+    kind = KFold if regression else StratifiedKFold
+    folds = kind(validation.folds, shuffle=True, random_state=seed).split(np.zeros(len(y)), y)
+    held: Indices = [held for _, held in folds][validation.fold]
+    return held
+
+
+def _only(classes: Sequence[int] | None, x: Examples, y: Labels) -> tuple[Examples, Labels]:
     if classes is None:
         return x, y
     new_labels = np.full(256, -1, np.int64)
@@ -170,15 +256,17 @@ def _only(classes: Sequence[int] | None, x: Pixels, y: Labels) -> tuple[Pixels, 
     return x[kept], new_labels[y[kept]]
 
 
-def _stratified_order(y: Labels, seed: int) -> npt.NDArray[np.intp]:
-    """A random order of the images in which the first m, for every m, have each class in its share, give or take two.
+def _order(y: Labels, seed: int, regression: bool) -> Indices:
+    """A random order of the examples in which the first m, for every m, have each class in its share, give or take two.
 
-    Each image of a class with n images draws its place from an interval of its own, [r/n, (r+1)/n).
+    Each example of a class with n examples draws its place from an interval of its own, [r/n, (r+1)/n). In a
+    regression all are of one class.
     """
     random = np.random.default_rng([seed, *b"split"])  # apart from the stream that shuffles the epochs
+    classes = np.zeros(len(y), np.int64) if regression else y
     places = np.empty(len(y))
-    for label in np.unique(y):
-        members = np.flatnonzero(y == label)
+    for label in np.unique(classes):
+        members = np.flatnonzero(classes == label)
         places[members] = (random.permutation(len(members)) + random.random(len(members))) / len(members)
     return np.argsort(places, kind="stable")
 

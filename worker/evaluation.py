@@ -1,10 +1,13 @@
-"""What a trained classifier does on its test set: the confusion matrix and what follows from it."""
+"""What a trained model does on its test set: the confusion matrix of a classifier, the residuals of a regression."""
 
 from typing import Any
 
 import numpy as np
 
 WORST = 20
+MOST_EXAMPLES = 200
+BINS = 20
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 def classes_of(outputs: np.ndarray) -> np.ndarray:
@@ -42,9 +45,41 @@ def evaluate_classes(outputs: np.ndarray, truth: np.ndarray, labels: list[int], 
             }
         )
     return {
+        "kind": "classification",
         "confusion_matrix": confusion.tolist(),
         "classes": by_class,
         "worst_mistakes": _worst(outputs, predicted, truth, labels),
+    }
+
+
+def evaluate_values(outputs: np.ndarray, truth: np.ndarray, x: np.ndarray) -> dict[str, Any]:
+    """Residuals (truth less prediction), the share of variance explained, and examples evenly spread over the test set.
+
+    Args:
+        outputs: predicted values (n, 1).
+        truth: values (n, 1).
+        x: the one feature (n, 1) that they were predicted from.
+
+    `r2` is 1 - sum of squared residuals / sum of squared deviations of the truth from its mean; null when the truth
+    does not vary. Quantiles are keyed by their share.
+    """
+    predicted, true = outputs[:, 0].astype(np.float64), truth[:, 0].astype(np.float64)
+    residuals = true - predicted
+    counts, edges = np.histogram(residuals, bins=BINS)
+    varied = float(np.sum((true - true.mean()) ** 2))
+    shown = np.unique(np.linspace(0, len(true) - 1, min(MOST_EXAMPLES, len(true))).round().astype(np.int64))
+    return {
+        "kind": "regression",
+        "residuals": {
+            "mean": float(residuals.mean()),
+            "standard_deviation": float(residuals.std()),
+            "quantiles": {f"{share:g}": float(np.quantile(residuals, share)) for share in QUANTILES},
+            "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+        },
+        "r2": 1 - float(np.sum(residuals**2)) / varied if varied else None,
+        "examples": [
+            {"x": float(x[n, 0]), "truth": float(true[n]), "predicted": float(predicted[n])} for n in shown.tolist()
+        ],
     }
 
 

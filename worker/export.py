@@ -12,10 +12,10 @@ import onnx
 import onnxruntime
 
 from models.spec import JobSpec
-from models.spec.layers import ActivationLayer, Conv2D, Dense
 
 INPUT, OUTPUT = "image", "output"
 TOLERANCE = 1e-4
+ACTIVATIONS_OF_A_LAYER = ("activation", "recurrent_activation")
 
 
 class ExportError(Exception):
@@ -36,7 +36,7 @@ def export_onnx(spec: JobSpec, twin: keras.Model) -> bytes:
     It has one input, `image` (batch, 28, 28, 1) of float32 pixels, and one output, `output` (batch, outputs), also
     float32; the batch is of any size.
     """
-    source = _with_plain_gelu(twin) if _uses_gelu(spec) else twin
+    source = _with_plain_gelu(twin) if spec.kind == "ensemble" or _uses_gelu(spec) else twin
     shape = (None, *twin.input_shape[1:])
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # Keras asks NumPy for `np.object` to see whether it has to mend tf2onnx; NumPy warns that it will be back.
@@ -84,7 +84,7 @@ def _in_float64(twin: keras.Model, images: npt.NDArray[np.float32]) -> npt.NDArr
     """What `twin` answers when it computes in float64."""
 
     def longer(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+        return type(layer).from_config(_with_dtype(layer.get_config(), "float64"))
 
     exact = keras.models.clone_model(twin, clone_function=longer)
     exact.set_weights(twin.get_weights())
@@ -93,17 +93,26 @@ def _in_float64(twin: keras.Model, images: npt.NDArray[np.float32]) -> npt.NDArr
     return answers
 
 
+def _with_dtype(config: Any, dtype: str) -> Any:
+    """A layer's configuration with another dtype, that of layers inside it too."""
+    if isinstance(config, dict):
+        return {key: dtype if key == "dtype" else _with_dtype(value, dtype) for key, value in config.items()}
+    return config
+
+
 def _uses_gelu(spec: JobSpec) -> bool:
-    weighted = [node.layer for node in spec.nodes if isinstance(node.layer, Dense | Conv2D | ActivationLayer)]
-    return any(layer.activation.type == "gelu" for layer in weighted)
+    chosen = [getattr(node.layer, name, None) for node in spec.nodes for name in ACTIVATIONS_OF_A_LAYER]
+    return any(activation is not None and activation.type == "gelu" for activation in chosen)
 
 
 def _with_plain_gelu(twin: keras.Model) -> keras.Model:
     """A copy of `twin` whose gelu is written with erf: TensorFlow's own uses erfc, which ONNX does not have."""
     copy = keras.models.clone_model(twin)
     for layer in copy.layers:
-        if getattr(layer, "activation", None) is keras.activations.gelu:
-            layer.activation = _gelu
+        holder = getattr(layer, "cell", layer)  # a recurrent layer only shows what its cell has
+        for name in ACTIVATIONS_OF_A_LAYER:
+            if getattr(holder, name, None) is keras.activations.gelu:
+                setattr(holder, name, _gelu)
     copy.set_weights(twin.get_weights())
     return copy
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import jobs
+from models import jobs, registry
+from models.artifacts import Stored
 from models.history import EpochResult
 from models.jobs import Control, Job, Phase, Status
 from worker.slot import Slot
@@ -36,15 +37,18 @@ class Hold:
         with self.slot.database.write() as session:
             _require(jobs.set_phase(session, *self._place, phase))
 
-    def say(self, phase: Phase, message: str) -> None:
-        """Write a line into the job's log, on entering `phase`."""
+    def say(self, phase: Phase, message: str, **values: Any) -> None:
+        """Write a line into the job's log, on entering `phase`, and further columns of it."""
         with self.slot.database.write() as session:
-            _require(jobs.record_event(session, *self._place, "log", {"message": message}, phase=phase))
+            _require(jobs.record_event(session, *self._place, "log", {"message": message}, phase=phase, **values))
 
-    def record(self, results: Sequence[EpochResult], reached: EpochResult, **values: Any) -> None:
-        """Write epochs, how far the job is, and further columns of it."""
+    def record(
+        self, results: Sequence[EpochResult], reached: EpochResult, files: dict[str, Stored], **values: Any
+    ) -> None:
+        """Write epochs, the files that came with them, how far the job is, and further columns of it."""
         with self.slot.database.write() as session:
             _require(jobs.record_epochs(session, *self._place, results, reached, **values))
+            registry.add_artifacts(session, self.job.id, files)
 
     def move(self, to: Status, reason: str | None = None, **values: Any) -> None:
         """Change the job's status."""

@@ -1,6 +1,6 @@
-"""From a layer of a spec to Keras's: arguments, activation, initial values."""
+"""From a layer of a spec to Keras's: arguments, activation, initial values, penalties."""
 
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 
 import keras
 import numpy as np
@@ -16,16 +16,30 @@ from models.spec.initializers import (
     VarianceScaling,
 )
 from models.spec.layers import (
+    GRU,
+    LSTM,
     ActivationLayer,
+    Add,
     AveragePooling2D,
     BatchNormalization,
+    Concatenate,
     Conv2D,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
+    GaussianNoise,
+    GlobalAveragePooling2D,
     Layer,
+    LayerNormalization,
     MaxPooling2D,
+    Merge,
+    Reshape,
+    SeparableConv2D,
+    SimpleRNN,
+    SpatialDropout2D,
 )
+from models.spec.regularizers import L1, L1L2, L2, Regularizer
 
 ACTIVATIONS = {
     "linear": keras.activations.linear,
@@ -47,9 +61,8 @@ SEEDED = {
     "lecun_normal": keras.initializers.LecunNormal,
     "lecun_uniform": keras.initializers.LecunUniform,
 }
-# What a layer draws random numbers for; the position makes its seed.
-ROLES = ("kernel", "bias", "dropout")
-Role = Literal["kernel", "bias", "dropout"]
+# What a layer draws random numbers for; the position makes its seed, so a new role goes to the end.
+ROLES = ("kernel", "bias", "dropout", "recurrent", "depthwise", "pointwise")
 
 
 class LayerBuilder:
@@ -58,48 +71,71 @@ class LayerBuilder:
     def __init__(self, seed: int, place: int, policy: str) -> None:
         self._seed, self._place, self._policy = seed, place, policy
 
-    def build(self, layer: Layer, name: str) -> keras.layers.Layer:
+    def build(self, layer: Layer | Merge, name: str) -> keras.layers.Layer:
         """The Keras layer that `layer` describes."""
         built = self._build(layer, name)
         built.trainable = getattr(layer, "trainable", True)
         return built
 
-    def _build(self, layer: Layer, name: str) -> keras.layers.Layer:
-        common: dict[str, Any] = {"name": name, "dtype": self._policy}
+    def _build(self, layer: Layer | Merge, name: str) -> keras.layers.Layer:
+        arguments: dict[str, Any] = {**self._arguments(layer), "name": name, "dtype": self._policy}
         match layer:
             case Dense():
-                return keras.layers.Dense(layer.units, **self._weighted(layer), **common)
+                return keras.layers.Dense(**arguments)
             case Conv2D():
-                return keras.layers.Conv2D(
-                    layer.filters,
-                    layer.kernel_size,
-                    strides=layer.strides,
-                    padding=layer.padding,
-                    **self._weighted(layer),
-                    **common,
-                )
+                return keras.layers.Conv2D(**arguments)
+            case DepthwiseConv2D():
+                return keras.layers.DepthwiseConv2D(**arguments)
+            case SeparableConv2D():
+                return keras.layers.SeparableConv2D(**arguments)
             case MaxPooling2D():
-                return keras.layers.MaxPooling2D(layer.pool_size, layer.strides, layer.padding, **common)
+                return keras.layers.MaxPooling2D(**arguments)
             case AveragePooling2D():
-                return keras.layers.AveragePooling2D(layer.pool_size, layer.strides, layer.padding, **common)
+                return keras.layers.AveragePooling2D(**arguments)
+            case GlobalAveragePooling2D():
+                return keras.layers.GlobalAveragePooling2D(**arguments)
             case Flatten():
-                return keras.layers.Flatten(**common)
-            case Dropout(rate=rate):
-                return keras.layers.Dropout(rate, seed=self._seed_of("dropout"), **common)
+                return keras.layers.Flatten(**arguments)
+            case Reshape():
+                return keras.layers.Reshape(**arguments)
+            case Dropout():
+                return keras.layers.Dropout(**arguments, seed=self._seed_of("dropout"))
+            case SpatialDropout2D():
+                return keras.layers.SpatialDropout2D(**arguments, seed=self._seed_of("dropout"))
+            case GaussianNoise():
+                return keras.layers.GaussianNoise(**arguments, seed=self._seed_of("dropout"))
             case BatchNormalization():
-                return keras.layers.BatchNormalization(**layer.model_dump(exclude={"type", "trainable"}), **common)
-            case ActivationLayer(activation=activation):
-                return keras.layers.Activation(self._activation(activation), **common)
+                return keras.layers.BatchNormalization(**arguments)
+            case LayerNormalization():
+                return keras.layers.LayerNormalization(**arguments)
+            case ActivationLayer():
+                return keras.layers.Activation(**arguments)
+            case SimpleRNN():
+                built = keras.layers.SimpleRNN(**arguments, seed=self._seed_of("dropout"))
+                built.activity_regularizer = arguments["activity_regularizer"]  # Keras 3.15 takes it and forgets it
+                return built
+            case LSTM():
+                return keras.layers.LSTM(**arguments, seed=self._seed_of("dropout"))
+            case GRU():
+                return keras.layers.GRU(**arguments, seed=self._seed_of("dropout"))
+            case Add():
+                return keras.layers.Add(**arguments)
+            case Concatenate():
+                return keras.layers.Concatenate(**arguments)
             case _:
                 assert_never(layer)
 
-    def _weighted(self, layer: Dense | Conv2D) -> dict[str, Any]:
-        return {
-            "activation": self._activation(layer.activation),
-            "use_bias": layer.use_bias,
-            "kernel_initializer": self._initializer(layer.kernel_initializer, "kernel"),
-            "bias_initializer": self._initializer(layer.bias_initializer, "bias"),
-        }
+    def _arguments(self, layer: Layer | Merge) -> dict[str, Any]:
+        """The fields of `layer`, which bear Keras's names, as Keras takes them."""
+        names = type(layer).model_fields.keys() - {"type", "trainable"}
+        return {name: self._argument(name, getattr(layer, name)) for name in names}
+
+    def _argument(self, name: str, value: Any) -> Any:
+        if isinstance(value, Activation):
+            return self._activation(value)
+        if isinstance(value, Initializer):
+            return self._initializer(value, name.removesuffix("_initializer"))
+        return _regularizer(value) if isinstance(value, Regularizer) else value
 
     def _activation(self, activation: Activation) -> Any:
         match activation:
@@ -111,7 +147,7 @@ class LayerBuilder:
             case _:
                 assert_never(activation)
 
-    def _initializer(self, initializer: Initializer, role: Role) -> keras.initializers.Initializer:
+    def _initializer(self, initializer: Initializer, role: str) -> keras.initializers.Initializer:
         seed = self._seed_of(role)
         match initializer:
             case PlainInitializer(type="zeros"):
@@ -135,6 +171,19 @@ class LayerBuilder:
             case _:
                 assert_never(initializer)
 
-    def _seed_of(self, role: Role) -> int:
+    def _seed_of(self, role: str) -> int:
         """Seeds apart from each other, however close those of two jobs are."""
         return int(np.random.SeedSequence([self._seed, self._place, ROLES.index(role)]).generate_state(1)[0] >> 1)
+
+
+def _regularizer(wanted: Regularizer) -> keras.regularizers.Regularizer:
+    """The Keras regularizer that `wanted` describes."""
+    match wanted:
+        case L1(l1=l1):
+            return keras.regularizers.L1(l1)
+        case L2(l2=l2):
+            return keras.regularizers.L2(l2)
+        case L1L2(l1=l1, l2=l2):
+            return keras.regularizers.L1L2(l1, l2)
+        case _:
+            assert_never(wanted)

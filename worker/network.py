@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from models.spec import JobSpec, output_kind
 from models.spec.data import shape_of
-from models.spec.layers import Dropout
+from models.spec.layers import Layer, Merge
+from models.spec.layers.base import MergePart
 from models.spec.network import INPUT
 from worker.inputs import input_layers
 from worker.layers import LayerBuilder
@@ -43,18 +44,26 @@ def build_network(
         ready = layer(ready)
     values, nodes = {INPUT: ready}, spec.nodes
     for place, node in enumerate(nodes):
-        (before,) = (values[name] for name in node.inputs)
-        if serving and isinstance(node.layer, Dropout):
-            values[node.name] = before
+        before = [values[name] for name in node.inputs]
+        if serving and not isinstance(node.layer, MergePart) and node.layer.training_only:
+            (values[node.name],) = before
             continue
         # The loss needs the range of float32.
         builder = LayerBuilder(seed, place, "float32" if place == len(nodes) - 1 else policy)
-        values[node.name] = builder.build(node.layer, node.name)(before)
+        built = builder.build(_for_serving(node.layer) if serving else node.layer, node.name)
+        values[node.name] = built(before if len(before) > 1 else before[0])
     outputs = values[nodes[-1].name]
     added = output_kind(spec).serving_activation if serving else None
     if added:
         outputs = keras.layers.Activation(added, dtype="float32", name="probabilities")(outputs)
     return keras.Model(raw, outputs, name="network")
+
+
+def _for_serving(layer: Layer | Merge) -> Layer | Merge:
+    """The layer without what acts in training only: penalties, and dropout inside recurrent layers."""
+    unused = {name: None for name in type(layer).model_fields if name.endswith("_regularizer")}
+    rates = {name: 0.0 for name in ("dropout", "recurrent_dropout") if hasattr(layer, name)}
+    return layer.model_copy(update={**unused, **rates})
 
 
 def copy_weights(source: keras.Model, twin: keras.Model) -> None:

@@ -12,12 +12,13 @@ from models import registry
 from models.artifacts import Stored
 from models.history import Evaluation, csv_lines, every_epoch
 from models.jobs import Status
-from models.spec import JobSpec, class_labels
-from models.spec.data import class_names_of
+from models.spec import JobSpec, class_labels, summarize
+from models.spec.data import class_names_of, is_regression, shape_of
 from worker import export, training
 from worker.callbacks import Progress, plain
 from worker.data import Split
-from worker.evaluation import evaluate_classes
+from worker.diagram import draw_network
+from worker.evaluation import evaluate_classes, evaluate_values
 from worker.hold import Hold
 from worker.network import build_network, copy_weights
 
@@ -36,6 +37,14 @@ class Learned:
     interrupted: str | None
 
 
+@dataclass(frozen=True)
+class Reasons:
+    """What is said with the last status, if the job succeeds and if it was cancelled meanwhile."""
+
+    succeeded: str | None
+    cancelled: str
+
+
 def finish(hold: Hold, spec: JobSpec, learned: Learned) -> None:
     """Evaluate, export, store, and end the job: version, artifacts and status in one transaction."""
     hold.enter("evaluating")
@@ -45,7 +54,20 @@ def finish(hold: Hold, spec: JobSpec, learned: Learned) -> None:
     evaluation = {name: plain(value) for name, value in result.items()}
     twin = build_network(spec, learned.scaling, serving=True)
     copy_weights(learned.model.network, twin)
-    details = evaluation | _measure(spec, twin, split)
+    reasons = Reasons(_reason(learned), f"cancelled after epoch {learned.progress.epoch}, the model was kept")
+    keep(hold, spec, twin, split, evaluation, evaluation | measure(spec, twin, split), reasons)
+
+
+def keep(
+    hold: Hold,
+    spec: JobSpec,
+    twin: keras.Model,
+    split: Split,
+    evaluation: dict[str, float],
+    details: dict[str, Any],
+    reasons: Reasons,
+) -> None:
+    """Export, store, and end the job with a model version, its evaluation in short and in detail; or obey a cancel."""
     hold.enter("exporting")
     files = _export(hold, spec, twin, split)
     with hold.slot.database.write() as session:
@@ -62,7 +84,7 @@ def finish(hold: Hold, spec: JobSpec, learned: Learned) -> None:
             hold.move_in(
                 session,
                 Status.CANCELLED if cancelled else Status.SUCCEEDED,
-                _reason(learned, cancelled),
+                reasons.cancelled if cancelled else reasons.succeeded,
                 evaluation=evaluation,
                 model_name=version.name,
                 model_version=version.version,
@@ -74,8 +96,11 @@ def finish(hold: Hold, spec: JobSpec, learned: Learned) -> None:
         log.info("%s: %s:%d, %s", hold.job.id, version.name, version.version, evaluation)
 
 
-def _measure(spec: JobSpec, twin: keras.Model, split: Split) -> dict[str, Any]:
+def measure(spec: JobSpec, twin: keras.Model, split: Split) -> dict[str, Any]:
+    """What `twin` does on the test set, in detail."""
     outputs = twin.predict(split.x_test.astype(np.float32), batch_size=training.EVALUATION_BATCH, verbose=0)
+    if is_regression(spec.dataset):
+        return evaluate_values(outputs, split.y_test, split.x_test)
     return evaluate_classes(outputs, split.y_test, class_labels(spec), class_names_of(spec.dataset))
 
 
@@ -90,6 +115,9 @@ def _export(hold: Hold, spec: JobSpec, twin: keras.Model, split: Split) -> dict[
         "history.csv": history.encode(),
         "spec.json": json.dumps(hold.job.spec, indent=2).encode(),
     }
+    if spec.kind == "train":
+        title = spec.name or f"{spec.model}, {spec.dataset.name}"
+        files["network.svg"] = draw_network(summarize(spec).layers, shape_of(spec.dataset), title)
     return {name: hold.slot.store.write(f"{hold.folder}/{name}", content) for name, content in files.items()}
 
 
@@ -106,10 +134,8 @@ def _version(hold: Hold, spec: JobSpec, evaluation: dict[str, float], twin: kera
     )
 
 
-def _reason(learned: Learned, cancelled: bool) -> str | None:
+def _reason(learned: Learned) -> str | None:
     epoch = learned.progress.epoch
-    if cancelled:
-        return f"cancelled after epoch {epoch}, the model was kept"
     if learned.interrupted == "timeout":
         return f"max_seconds was reached after epoch {epoch}"
     return f"early stopping after epoch {epoch}" if learned.progress.stopped_early else None

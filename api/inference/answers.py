@@ -26,7 +26,8 @@ def answer(
     probability of the second. No labels at all means regression. `seen`, when given, is shown with each answer.
     """
     if not labels:
-        answers: list[dict[str, Any]] = [{"value": value} for value in _rounded(outputs[:, 0])]
+        # The shortest decimal that means the same float32.
+        answers: list[dict[str, Any]] = [{"value": float(str(value))} for value in outputs[:, 0]]
     else:
         answers = _classified(outputs, labels, class_names)
     if seen is not None:

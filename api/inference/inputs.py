@@ -46,7 +46,7 @@ class _Reader:
     """What the model that is asked takes, and how many pixels the caller is ready to decode."""
 
     shape: tuple[int, ...]
-    recipe: Recipe
+    recipe: Recipe | None
     most_pixels: int
 
     def json(self, body: bytes) -> Inputs:
@@ -61,7 +61,7 @@ class _Reader:
         if not present:
             detail = f"One of {', '.join(KEYS)} is required. Received keys: {', '.join(sent)[:100] or 'none'}."
             raise InputError(
-                422, "missing", detail, "/image" if len(self.shape) == 3 else "/instances", list(sent)[:10]
+                422, "missing", detail, "/image" if self.recipe is not None else "/instances", list(sent)[:10]
             )
         if len(sent) > 1:
             extra = next(key for key in sent if key != present[0])
@@ -70,6 +70,8 @@ class _Reader:
         key = present[0]
         if key == "image":
             return self.base64(sent[key])
+        if key == "pixels" and self.recipe is None:
+            raise InputError(422, "pixels_unexpected", self._wants("pixels"), "/pixels", brief(sent[key]))
         return self.numbers(sent[key], f"/{key}", single=key == "pixels")
 
     def base64(self, sent: object) -> Inputs:
@@ -105,10 +107,9 @@ class _Reader:
         return self.pictures([file.data for file in files], pointers)
 
     def pictures(self, files: Sequence[bytes], pointers: Sequence[str]) -> Inputs:
-        if len(self.shape) != 3:
-            size = math.prod(self.shape)
-            detail = f'This model takes {size} numbers, not pictures: send {{"instances": [[...]]}}.'
-            raise InputError(422, "picture_unexpected", detail, pointers[0])
+        if self.recipe is None:
+            received = "a picture" if len(files) == 1 else f"{len(files):,} pictures"
+            raise InputError(422, "picture_unexpected", self._wants("pictures"), pointers[0], received)
         total = sum(_at(pointer, count_pixels, data) for data, pointer in zip(files, pointers, strict=True))
         if total > MAX_TOTAL_PIXELS:
             most = f"{MAX_TOTAL_PIXELS:,}"
@@ -120,21 +121,30 @@ class _Reader:
         seen = [_at(pointer, see, data) for data, pointer in zip(files, pointers, strict=True)]
         return Inputs(np.stack([one.pixels for one in seen])[..., None], seen)
 
+    def _wants(self, sent: str) -> str:
+        size = math.prod(self.shape)
+        numbers = ", ".join(f"x{n}" for n in range(1, size + 1))
+        return (
+            f"This model takes {size} {'number' if size == 1 else 'numbers'} an example, not {sent}: "
+            f'send {{"instances": [[{numbers}], ...]}}. Received: {sent}.'
+        )
+
 
 def read_inputs(
     content_type: str,
     body: bytes,
     *,
     shape: tuple[int, ...] = (28, 28, 1),
-    recipe: Recipe = "digit",
+    recipe: Recipe | None = "digit",
     most_pixels: int = MAX_TOTAL_PIXELS,
 ) -> Inputs:
     """The body of a predict request as a batch of float32 arrays of `shape`; pictures go through `recipe`.
 
     Taken are: a picture file; multipart/form-data with files; JSON `{"image": base64 or a list}`, `{"pixels": one
     array or a list}`, `{"instances": a list of arrays}`. Arrays are 28x28 or 28x28x1, 0 to 255, light on dark, and used
-    as they are. Raises InputError: 413 too many or too large, 415 another content type, 422 what cannot be read; and
-    Heavy, before anything is decoded, when the pictures have more than `most_pixels`.
+    as they are. Without a recipe a model takes features: only `instances`, lists of finite numbers. Raises InputError:
+    413 too many or too large, 415 another content type, 422 what cannot be read; and Heavy, before anything is decoded,
+    when the pictures have more than `most_pixels`.
     """
     kind = content_type.partition(";")[0].strip().lower()
     reader = _Reader(shape, recipe, most_pixels)

@@ -28,6 +28,8 @@ class LeakyRelu(Part):
 
 Activation = PlainActivation | LeakyRelu
 LINEAR = PlainActivation(type="linear")
+SIGMOID = PlainActivation(type="sigmoid")
+TANH = PlainActivation(type="tanh")
 
 _ByType = Annotated[Activation, Field(discriminator="type")]
 ActivationField = Annotated[

@@ -8,9 +8,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 ALIASES = {
     "acc": "accuracy",
     "mse": "mean_squared_error",
+    "mae": "mean_absolute_error",
     "normal": "random_normal",
     "uniform": "random_uniform",
     "silu": "swish",
+    "piecewise_constant": "piecewise_constant_decay",
 }
 
 

@@ -75,6 +75,7 @@ BiasInitializer = PlainInitializer | RandomNormal | RandomUniform | VarianceScal
 Initializer = BiasInitializer | Orthogonal
 GLOROT_UNIFORM = PlainInitializer(type="glorot_uniform")
 ZEROS = PlainInitializer(type="zeros")
+ORTHOGONAL = Orthogonal()
 
 _BiasName = (
     PlainInitializerName

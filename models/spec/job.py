@@ -1,7 +1,7 @@
 """The whole spec of a job: everything a user can ask for, with its default."""
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, LiteralString
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, LiteralString, TypeVar
 
 from pydantic import (
     BeforeValidator,
@@ -19,22 +19,35 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from models.spec.base import Part
-from models.spec.data import Dataset, class_labels_of, shape_of
+from models.spec.data import DatasetField, chosen_classes, class_labels_of, is_regression, shape_of
 from models.spec.initial import InitialWeights
 from models.spec.kinds import Ensemble, GradientCheck, Initialization, Kind, unused_by
-from models.spec.network import Network, NetworkField, Node, Preset, last_activation, nodes_of
+from models.spec.network import (
+    Graph,
+    Layers,
+    Network,
+    NetworkField,
+    Node,
+    Preset,
+    last_activation,
+    nodes_of,
+    written_out,
+)
 from models.spec.shapes import trace
 from models.spec.training import (
     Adam,
-    CategoricalCrossentropy,
+    BinaryCrossentropy,
     EarlyStopping,
     Loss,
     LossField,
     MeanSquaredError,
     Metric,
+    MetricField,
     OptimizerField,
     ReduceOnPlateau,
     SparseCategoricalCrossentropy,
+    metric_name,
+    wants_scores,
 )
 
 MAX_EPOCHS = 100_000
@@ -88,11 +101,17 @@ BatchSize = Annotated[_BatchSize, BeforeValidator(_number_or_full, json_schema_i
 def _default_model(valid: dict[str, Any]) -> str:
     """The data set's name; a model of some classes only must not stand in for one that knows them all."""
     dataset = valid["dataset"]
-    return "-".join([dataset.name, *map(str, dataset.classes or ())])[:MAX_MODEL_NAME]
+    ensemble = ["ensemble"] if valid["kind"] == "ensemble" else []
+    return "-".join([dataset.name, *map(str, chosen_classes(dataset) or ()), *ensemble])[:MAX_MODEL_NAME]
 
 
 def _default_loss(valid: dict[str, Any]) -> Loss:
-    """Binary cross-entropy for a single output, else sparse categorical; from logits when the network ends in none."""
+    """Mean squared error for a regression, binary cross-entropy for a single output, else sparse categorical.
+
+    Cross-entropy is from logits when the network ends in no activation.
+    """
+    if is_regression(valid["dataset"]):
+        return MeanSquaredError()
     network: Network = valid["network"]
     if isinstance(network, Preset):
         return SparseCategoricalCrossentropy()
@@ -100,8 +119,21 @@ def _default_loss(valid: dict[str, Any]) -> Loss:
     from_logits = last_activation(nodes) == "linear"
     facts, _ = trace(nodes, shape_of(valid["dataset"]))
     if len(facts) == len(nodes) and facts[-1].output_shape == (1,):
-        return CategoricalCrossentropy(type="binary_crossentropy", from_logits=from_logits)
+        return BinaryCrossentropy(from_logits=from_logits)
     return SparseCategoricalCrossentropy(from_logits=from_logits)
+
+
+def _default_metrics(valid: dict[str, Any]) -> tuple[Metric, ...]:
+    return ("mean_absolute_error",) if is_regression(valid["dataset"]) else ("accuracy",)
+
+
+_Values = TypeVar("_Values")
+
+
+def _each_once(values: _Values, names: Sequence[str]) -> _Values:
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("duplicate", "must name each thing once")
+    return values
 
 
 class JobSpec(Part):
@@ -145,11 +177,12 @@ class JobSpec(Part):
     notes: Notes = ""
     """Anything worth remembering."""
 
-    dataset: Dataset = Field(examples=["mnist"])
+    dataset: DatasetField = Field(examples=["mnist"])
     """What to learn from."""
 
     model: ModelName = Field(default_factory=_default_model, examples=["fashion_mnist"])
-    """The model whose next version this becomes; by default the data set's name, with the classes if not all."""
+    """The model whose next version this becomes; by default the data set's name, with the classes if not all, and
+    with `ensemble` for one."""
 
     network: NetworkField = Preset(preset="mlp")
     """What learns: `{"layers": [...]}` or `{"preset": "mlp"}`."""
@@ -160,8 +193,10 @@ class JobSpec(Part):
     optimizer: OptimizerField = Adam()
     """How it is minimised."""
 
-    metrics: Annotated[tuple[Metric, ...], Field(strict=False, max_length=20)] = ("accuracy",)
-    """What else is measured."""
+    metrics: Annotated[tuple[MetricField, ...], Field(strict=False, max_length=20)] = Field(
+        default_factory=_default_metrics, examples=[["accuracy", "f1"]]
+    )
+    """What else is measured; by default accuracy, for values mean_absolute_error."""
 
     class_weight: (
         Annotated[dict[ClassLabel, Annotated[float, Field(ge=0, le=1e6)]], Field(min_length=1, max_length=1000)] | None
@@ -218,12 +253,15 @@ class JobSpec(Part):
             raise PydanticCustomError("too_large", reason)
         return value
 
-    @field_validator("tags", "metrics", mode="after")
+    @field_validator("tags", mode="after")
     @classmethod
     def _distinct(cls, words: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(words)) < len(words):
-            raise PydanticCustomError("duplicate", "must name each thing once")
-        return words
+        return _each_once(words, words)
+
+    @field_validator("metrics", mode="after")
+    @classmethod
+    def _distinct_in_logs(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        return _each_once(metrics, [metric_name(metric) for metric in metrics])
 
     @model_serializer(mode="wrap")
     def _of_its_kind(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
@@ -234,13 +272,31 @@ class JobSpec(Part):
         return {name: value for name, value in whole.items() if name not in unused}
 
     @property
+    def written_network(self) -> Layers | Graph:
+        """The network with a preset written out."""
+        return written_out(self.network, *self._preset_end)
+
+    @property
     def nodes(self) -> tuple[Node, ...]:
-        """The network written out, inputs before those that they feed."""
-        from_logits = not isinstance(self.loss, MeanSquaredError) and self.loss.from_logits
-        outputs = len(class_labels_of(self.dataset))
-        return nodes_of(self.network, outputs, "linear" if from_logits else "softmax")
+        """The layers of the network, inputs before those that they feed."""
+        return nodes_of(self.network, *self._preset_end)
+
+    @property
+    def _preset_end(self) -> tuple[int, Literal["linear", "softmax"]]:
+        """How many outputs a preset gets for these data and this loss, and which activation."""
+        if is_regression(self.dataset):
+            return 1, "linear"
+        return len(class_labels_of(self.dataset)), "linear" if wants_scores(self.loss) else "softmax"
 
     @property
     def planned_epochs(self) -> int:
-        """How many epochs the job takes; one for a job that does not train."""
-        return self.epochs if self.kind == "train" else 1
+        """How many epochs the job takes; of a kind that does not train, how many steps its progress is told in."""
+        match self.kind:
+            case "train":
+                return self.epochs
+            case "initialization":
+                return len(self.initialization.kernel_initializers)
+            case "gradient_check":
+                return self.gradient_check.weights
+            case "ensemble":
+                return len(self.ensemble.members) if self.ensemble else 1

@@ -21,11 +21,11 @@ _TRAINING = frozenset(
         "precision",
         "early_stopping",
         "reduce_on_plateau",
-        "max_seconds",
         "log_every",
         "initial_weights",
     }
 )
+KINDS_WITH_RESULT = frozenset({"initialization", "gradient_check"})
 _KINDS = frozenset({"initialization", "gradient_check", "ensemble"})
 
 

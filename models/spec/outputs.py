@@ -1,13 +1,22 @@
 """How labels go into the loss of a valid spec, and what the outputs of its network mean."""
 
-from typing import Literal, assert_never
+from typing import Literal
 
 from pydantic import BaseModel
 
-from models.spec.data import class_labels_of, shape_of
+from models.spec.data import class_labels_of, is_regression, shape_of
 from models.spec.job import JobSpec
+from models.spec.network import last_activation
 from models.spec.shapes import trace
-from models.spec.training import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
+from models.spec.training import (
+    BinaryCrossentropy,
+    CategoricalHinge,
+    Hinge,
+    SparseCategoricalCrossentropy,
+    wants_scores,
+)
+
+Labels = Literal["one_hot", "integer", "binary", "value"]
 
 
 class OutputKind(BaseModel):
@@ -15,32 +24,42 @@ class OutputKind(BaseModel):
 
     outputs: int
     """Width of the last layer."""
-    labels: Literal["one_hot", "integer", "binary"]
-    """As the loss wants them: rows of 0 and 1, positions in `class_labels`, or one column of 0 and 1."""
+    labels: Labels
+    """As the loss wants them: rows of 0 and 1, positions in `class_labels`, one column of 0 and 1, or of values."""
     serving_activation: Literal["softmax", "sigmoid"] | None
-    """What the served network adds after the last layer, where the loss is from logits."""
+    """What the served network adds after the last layer, where that gives scores and not probabilities."""
     class_labels: list[int]
-    """The data set's own labels in the order of the outputs; one output means the second."""
+    """The data set's own labels in the order of the outputs; one output means the second. None for a regression."""
 
 
 def class_labels(spec: JobSpec) -> list[int]:
-    """The data set's own labels in the order of the network's outputs."""
+    """The data set's own labels in the order of the network's outputs; none for a regression."""
     return class_labels_of(spec.dataset)
 
 
 def output_kind(spec: JobSpec) -> OutputKind:
     """How the outputs of `spec`, which must be valid, are to be read."""
     layers, _ = trace(spec.nodes, shape_of(spec.dataset))
-    outputs, labels = layers[-1].output_shape[0], class_labels(spec)
-    activation: Literal["softmax", "sigmoid"] | None = None
-    kind: Literal["one_hot", "integer", "binary"] = "binary" if outputs == 1 else "one_hot"
-    match spec.loss:
-        case SparseCategoricalCrossentropy(from_logits=from_logits):
-            kind, activation = "integer", "softmax" if from_logits else None
-        case CategoricalCrossentropy(type=name, from_logits=True):
-            activation = "sigmoid" if name == "binary_crossentropy" else "softmax"
-        case CategoricalCrossentropy() | MeanSquaredError():
-            pass
-        case _:
-            assert_never(spec.loss)
-    return OutputKind(outputs=outputs, labels=kind, serving_activation=activation, class_labels=labels)
+    outputs = layers[-1].output_shape[0]
+    return OutputKind(
+        outputs=outputs,
+        labels=_labels(spec, outputs),
+        serving_activation=_added(spec, outputs),
+        class_labels=class_labels(spec),
+    )
+
+
+def _labels(spec: JobSpec, outputs: int) -> Labels:
+    if is_regression(spec.dataset):
+        return "value"
+    if isinstance(spec.loss, SparseCategoricalCrossentropy):
+        return "integer"
+    return "binary" if outputs == 1 else "one_hot"
+
+
+def _added(spec: JobSpec, outputs: int) -> Literal["softmax", "sigmoid"] | None:
+    if not wants_scores(spec.loss):
+        return None
+    if isinstance(spec.loss, Hinge | CategoricalHinge) and last_activation(spec.nodes) in ("softmax", "sigmoid"):
+        return None
+    return "sigmoid" if outputs == 1 or isinstance(spec.loss, BinaryCrossentropy) else "softmax"

@@ -17,15 +17,14 @@ def parse_spec(data: object) -> JobSpec:
         spec = JobSpec.model_validate(data)
     except ValidationError as error:
         raise SpecError(problems_from(error.errors(include_url=False), data, JobSpec)) from None
-    if problems := problems_of(spec):
-        raise SpecError([_within(data, path, problem) for path, problem in problems])
+    check_spec(spec, data)
     return spec
 
 
-def check_spec(spec: JobSpec) -> None:
-    """Whether the parts of `spec` fit each other. Raises SpecError, its pointers into the normalised spec."""
+def check_spec(spec: JobSpec, body: object) -> None:
+    """Whether the parts of `spec` fit each other. Raises SpecError that points into `body`, as it was sent."""
     if problems := problems_of(spec):
-        raise SpecError([problem for _, problem in problems])
+        raise SpecError([_within(body, path, problem) for path, problem in problems])
 
 
 def _within(body: object, path: Path, problem: Problem) -> Problem:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from models.spec.layers.base import Effect, Misfit, Shape, WeightedPart
+from models.spec.layers.base import Effect, MergePart, Misfit, Shape, WeightedPart
 from models.spec.network import INPUT, Node
 
 
@@ -41,7 +41,7 @@ def trace(nodes: Sequence[Node], shape: Shape) -> tuple[list[LayerSummary], Misf
 
 
 def _effect(node: Node, shapes: list[Shape]) -> Effect:
-    return node.layer.applied_to(shapes[0])
+    return node.layer.merged(tuple(shapes)) if isinstance(node.layer, MergePart) else node.layer.applied_to(shapes[0])
 
 
 def _summary(node: Node, effect: Effect) -> LayerSummary:

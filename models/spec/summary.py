@@ -3,14 +3,22 @@
 from math import ceil, prod
 from typing import assert_never
 
+import numpy as np
 from pydantic import BaseModel
 
 from models.spec.data import shape_of, split_sizes
 from models.spec.job import JobSpec
+from models.spec.schedules import curve_steps, rate_at
 from models.spec.shapes import LayerSummary, trace
 from models.spec.training import (
+    Adadelta,
     Adagrad,
     Adam,
+    Adamax,
+    AdamW,
+    Ftrl,
+    Lion,
+    Nadam,
     Optimizer,
     RmsProp,
     Sgd,
@@ -18,7 +26,7 @@ from models.spec.training import (
 
 
 class LearningRatePoint(BaseModel):
-    """The learning rate from a step on; steps count from 0."""
+    """The learning rate of a step; steps count batches from 0 over the whole run."""
 
     step: int
     learning_rate: float
@@ -36,6 +44,7 @@ class Summary(BaseModel):
     """An estimate of what training holds: data, weights, gradients, optimizer, activations of a batch."""
     steps_per_epoch: int
     learning_rate: list[LearningRatePoint]
+    """The curve in at most 200 points, the first and last step among them; two for a rate that stays."""
 
 
 def summarize(spec: JobSpec) -> Summary:
@@ -50,11 +59,8 @@ def summarize(spec: JobSpec) -> Summary:
     parameters = sum(layer.parameters for layer in layers)
     trainable = sum(layer.trainable_parameters for layer in layers)
     training, validation = split_sizes(spec.dataset)
-    batch = training if spec.batch_size == "full" else min(spec.batch_size, training)
-    steps = ceil(training / batch)
     width = 2 if spec.precision.startswith("mixed") else 4
     activations = 4 * prod(shape) + 2 * width * sum(prod(layer.output_shape) for layer in layers)
-    rate = spec.optimizer.learning_rate
     return Summary(
         layers=layers,
         parameters=parameters,
@@ -62,10 +68,29 @@ def summarize(spec: JobSpec) -> Summary:
         multiply_adds=sum(layer.multiply_adds for layer in layers),
         memory_bytes=(training + validation) * (prod(shape) + 8)
         + 4 * (parameters + trainable * (1 + _slots(spec.optimizer)))
-        + batch * activations,
-        steps_per_epoch=steps,
-        learning_rate=[LearningRatePoint(step=step, learning_rate=rate) for step in (0, steps * spec.epochs - 1)],
+        + _batch_size(spec, training) * activations,
+        steps_per_epoch=steps_per_epoch(spec),
+        learning_rate=_curve(spec),
     )
+
+
+def steps_per_epoch(spec: JobSpec) -> int:
+    """Batches an epoch of `spec`, the partial one at the end included; its data part must be valid."""
+    training, _ = split_sizes(spec.dataset)
+    return ceil(training / _batch_size(spec, training))
+
+
+def _batch_size(spec: JobSpec, training: int) -> int:
+    return training if spec.batch_size == "full" else min(spec.batch_size, training)
+
+
+def _curve(spec: JobSpec) -> list[LearningRatePoint]:
+    rate = spec.optimizer.learning_rate
+    steps = curve_steps(rate, steps_per_epoch(spec) * spec.epochs)
+    return [
+        LearningRatePoint(step=step, learning_rate=value)
+        for step, value in zip(steps, rate_at(rate, np.array(steps)).tolist(), strict=True)
+    ]
 
 
 def _slots(optimizer: Optimizer) -> int:
@@ -73,11 +98,13 @@ def _slots(optimizer: Optimizer) -> int:
     match optimizer:
         case Sgd(momentum=momentum):
             return int(momentum > 0)
-        case Adam(amsgrad=amsgrad):
+        case Adam(amsgrad=amsgrad) | AdamW(amsgrad=amsgrad):
             return 2 + amsgrad
         case RmsProp(momentum=momentum, centered=centered):
             return 1 + (momentum > 0) + centered
-        case Adagrad():
+        case Adagrad() | Lion():
             return 1
+        case Adadelta() | Adamax() | Nadam() | Ftrl():
+            return 2
         case _:
             assert_never(optimizer)

@@ -158,6 +158,8 @@ def _describe(found: _Located, model: type[BaseModel] | None) -> Problem:
     error, path, value = found.error, found.path, found.value
     kind, loc = error["type"], error["loc"]
     code = CODES.get(kind, "wrong_type" if kind.endswith("_type") else kind)
+    if kind == "union_tag_invalid" and error["ctx"]["discriminator"] != "'type'":
+        code = "unknown_value"
     subject = shortened(str(path[-1])) if path else "the body"
     if path and isinstance(path[-1], int):
         subject = f"entry {subject}"

@@ -163,3 +163,34 @@ def test_a_place_that_cannot_be_is_422(client: TestClient, path: str, after: str
     assert client.get(url, params={"after": after}).status_code == 422
     if path == "events":
         assert client.get(url, headers={"Last-Event-ID": after}).status_code == 400
+
+
+def test_validate_writes_a_preset_out(client: TestClient) -> None:
+    answer = client.post("/v1/jobs/validate", json={"dataset": "mnist", "network": "mlp"}).json()
+    assert [layer["type"] for layer in answer["network"]["layers"]] == ["flatten", "dense", "dropout", "dense"]
+    again = client.post("/v1/jobs/validate", json={"dataset": "mnist", "network": answer["network"]}).json()
+    assert again["summary"] == answer["summary"]
+    assert "dense (256, relu)" in answer["text"]
+
+
+def test_the_summary_of_a_job_is_json_or_a_table(client: TestClient) -> None:
+    job = submit(client, network="cnn")
+    table = client.get(f"/v1/jobs/{job['id']}/summary", headers={"Accept": "text/plain"})
+    assert table.headers["content-type"].startswith("text/plain")
+    assert "conv2d (32, 3x3, relu)" in table.text
+    numbers = client.get(f"/v1/jobs/{job['id']}/summary").json()
+    assert f"{numbers['parameters']:,}" in table.text
+    assert [layer["inputs"] for layer in numbers["layers"]][:2] == [["input"], ["conv2d_1"]]
+
+
+def test_initial_weights_of_a_model_that_is_none_are_pointed_at(client: TestClient) -> None:
+    for path in ("/v1/jobs", "/v1/jobs/validate"):
+        answer = client.post(path, json={"dataset": "mnist", "initial_weights": {"model": "nobody"}})
+        assert answer.status_code == 422
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/initial_weights/model"]
+
+
+def test_a_pointer_leads_into_the_body_that_was_sent(client: TestClient) -> None:
+    answer = client.post("/v1/jobs", json={"dataset": "spiral", "network": "cnn"})
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/network"]

@@ -75,7 +75,10 @@ def test_results_have_every_form(service: Yard, digits: dict[str, Any]) -> None:
     assert Image.open(io.BytesIO(get(service, f"{own}/curves.png").content)).size[0] > 800
     assert get(service, f"{own}/curves.svg").text.lstrip().startswith("<?xml")
     files = {entry["name"]: entry for entry in get(service, f"{own}/artifacts").json()["data"]}
-    assert set(files) == {"model.keras", "model.onnx", "history.csv", "spec.json"}
+    kept = {name for name in files if name.startswith("epoch-")}
+    assert set(files) - kept == {"model.keras", "model.onnx", "history.csv", "spec.json", "network.svg"}
+    assert len(kept) == 15
+    assert b"dense_1" in get(service, files["network.svg"]["url"]).content
     assert parse_spec(get(service, files["spec.json"]["url"]).json()) == parse_spec(digits["spec"])
     onnx = get(service, files["model.onnx"]["url"])
     assert len(onnx.content) == files["model.onnx"]["size"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.trainyard.conftest import StandIn
-from trainyard import ApiError, Client, JobFailed, TrainyardError, Unreachable
+from trainyard import ApiError, Client, JobFailed, StudyFailed, TrainyardError, Unreachable
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
 
@@ -132,6 +132,40 @@ def test_wait_has_an_end(stand_in: StandIn) -> None:
     stand_in.routes["/v1/jobs/j"] = (200, {"id": "j", "status": "running", "is_terminal": False})
     with Client(stand_in.url) as client, pytest.raises(TimeoutError, match="still running after"):
         client.wait("j", timeout=0.05)
+
+
+def test_studies_are_submitted_read_listed_cancelled_and_drawn(stand_in: StandIn) -> None:
+    study = {"base": {"dataset": "mnist"}, "vary": {"/epochs": [1, 2]}}
+    stand_in.routes["/v1/studies"] = (201, {"id": "study_1"})
+    stand_in.routes["/v1/studies?status=running"] = (200, {"data": [{"id": "study_1"}], "next": None})
+    stand_in.routes["/v1/studies/study_1/cancel"] = (202, {"status": "cancelled"})
+    stand_in.routes["/v1/studies/study_1/curves.png"] = (200, PNG)
+    with Client(stand_in.url) as client:
+        assert client.submit_study(study) == {"id": "study_1"}
+        assert [one["id"] for one in client.studies(status="running")] == ["study_1"]
+        assert client.cancel_study("study_1") == {"status": "cancelled"}
+        assert client.study_curves("study_1") == PNG
+    assert json.loads(stand_in.requests[0]["body"]) == study
+
+
+def test_a_study_is_waited_for_to_its_end(stand_in: StandIn) -> None:
+    states = iter(["running", "succeeded"])
+
+    def study() -> tuple[int, dict[str, object]]:
+        status = next(states)
+        return 200, {"id": "s", "status": status, "is_terminal": status != "running"}
+
+    stand_in.routes["/v1/studies/s"] = study
+    failed = {"id": "f", "status": "failed", "is_terminal": True, "trials": [{"problem": "run 0: the loss is nan"}]}
+    stand_in.routes["/v1/studies/f"] = (200, failed)
+    stand_in.routes["/v1/studies/r"] = (200, {"id": "r", "status": "running", "is_terminal": False})
+    with Client(stand_in.url) as client:
+        assert client.wait_for_study("s")["status"] == "succeeded"
+        assert client.wait_for_study("f", check=False)["status"] == "failed"
+        with pytest.raises(StudyFailed, match="Study f failed: run 0: the loss is nan"):
+            client.wait_for_study("f")
+        with pytest.raises(TimeoutError, match="Study r is still running"):
+            client.wait_for_study("r", timeout=0.01)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,29 @@ SPEC: dict[str, Any] = {
     "epochs": 8,
 }
 STOPPING = {"early_stopping": {"monitor": "val_loss", "patience": 2, "restore_best_weights": True}, "epochs": 60}
+AUGMENTED = {
+    "dataset": {
+        "name": "digits",
+        "train_size": 100,
+        "augmentation": {"rotation": 0.05, "translation": 0.1, "zoom": 0.1, "noise": 0.1},
+    },
+    "epochs": 5,
+}
+SCHEDULE = {
+    "optimizer": {
+        "type": "nadam",
+        "learning_rate": {
+            "type": "cosine_decay",
+            "initial_learning_rate": 0.0,
+            "warmup_target": 0.02,
+            "warmup_steps": 12,
+            "decay_steps": 40,
+        },
+    },
+    "metrics": ["accuracy", "f1"],
+    "early_stopping": {"monitor": "val_f1", "patience": 3, "restore_best_weights": True},
+    "epochs": 10,
+}
 PLATEAU = {"reduce_on_plateau": {"monitor": "loss", "factor": 0.5, "patience": 1, "min_delta": 0.2}, "epochs": 12}
 
 
@@ -83,8 +106,20 @@ def die_after(monkeypatch: pytest.MonkeyPatch, step: str, times: int) -> None:
     monkeypatch.setattr(CheckpointKeeper, step, dying)
 
 
-@pytest.mark.parametrize("step", ["write", "remove"])
-@pytest.mark.parametrize("changes", [{}, STOPPING, PLATEAU], ids=["plain", "early stopping", "plateau"])
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        pytest.param(changes, step, id=f"{name}-{step}")
+        for name, changes, steps in (
+            ("plain", {}, ["write", "remove"]),
+            ("early stopping", STOPPING, ["write", "remove"]),
+            ("plateau", PLATEAU, ["write", "remove"]),
+            ("augmented", AUGMENTED, ["write"]),
+            ("schedule", SCHEDULE, ["write"]),
+        )
+        for step in steps
+    ],
+)
 def test_killed_and_resumed_ends_as_if_nothing_had_happened(
     slot: Slot, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], step: str
 ) -> None:
@@ -109,6 +144,11 @@ def test_killed_and_resumed_ends_as_if_nothing_had_happened(
     assert [key for key in slot.store.keys("jobs") if "checkpoints" in key] == []
     if "early_stopping" in changes:
         assert len(found) < 60
+    if changes is SCHEDULE:
+        # Five batches an epoch: the rates of the steps 4, 9 and 14.
+        rates = [0.02 * 4 / 12, 0.02 * 9 / 12, 0.01 * (1 + np.cos(np.pi * 2 / 40))]
+        assert [row.learning_rate for row in found[:3]] == pytest.approx(rates, rel=1e-6)
+        assert mended.best_metrics["val_f1"] == max(row.metrics["val_f1"] or 0.0 for row in found)
     if "reduce_on_plateau" in changes:
         assert found[-1].learning_rate is not None
         assert found[-1].learning_rate < 0.01
@@ -151,7 +191,8 @@ def test_an_attempt_that_lost_its_job_leaves_it_alone(slot: Slot, monkeypatch: p
     assert (job.status, job.attempt, job.worker) == (Status.RUNNING, 2, "another")
     assert [row.epoch for row in rows] == [1, 2]
     assert job.checkpoint is not None
-    assert slot.store.keys("jobs") == [job.checkpoint]
+    kept = [f"jobs/{job_id}/epochs/1/epoch-{epoch}.npz" for epoch in (1, 2)]
+    assert slot.store.keys("jobs") == [job.checkpoint, *kept]
 
 
 def test_a_message_that_comes_twice_does_nothing(slot: Slot) -> None:
@@ -215,7 +256,9 @@ def test_a_cancel_that_comes_while_the_model_is_exported_is_obeyed(
     try_job(slot, job_id)
     job, rows = read(slot, job_id)
     assert (job.status, len(rows)) == (Status.CANCELLED, 8)
-    assert (job.model_version, bool(slot.store.keys("jobs"))) == ((1, True) if keep_model else (None, False))
+    left = {key.rpartition("/")[2] for key in slot.store.keys("jobs")}
+    assert {name for name in left if name.startswith("epoch-")} == {f"epoch-{n}.npz" for n in range(1, 9)}
+    assert (job.model_version, "model.keras" in left) == ((1, True) if keep_model else (None, False))
 
 
 def test_the_largest_kernel_that_is_taken_can_be_trained(slot: Slot) -> None:

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from models.spec import JobSpec, parse_spec
-from tests.models.spec.strategies import PLAIN_ACTIVATIONS, Body
+from tests.models.spec.network_strategies import PLAIN_ACTIVATIONS, Body
 from tests.models.spec.test_parsing import END, network
 from worker.export import ExportError, export_keras, export_onnx, verify_onnx
 from worker.network import build_network

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from models.spec.checks.fault import Fault
+from models.spec.data import is_regression
 from models.spec.job import JobSpec
 from models.spec.kinds import unused_by
 
@@ -13,5 +14,7 @@ def kind_faults(spec: JobSpec) -> Iterator[Fault]:
         value = spec.model_dump(mode="json", include={name}, context={"whole": True}).get(name)
         if value is not None:
             yield Fault((name,), "unknown_key", f"{name} has no meaning for a job of the kind {spec.kind}", value)
+    if spec.ensemble is not None and spec.ensemble.combine == "vote" and is_regression(spec.dataset):
+        yield Fault(("ensemble", "combine"), "invalid", f"combine must be average for {spec.dataset.name}", "vote")
     if spec.kind == "ensemble" and spec.ensemble is None:
         yield Fault(("ensemble",), "missing", "ensemble must say which model versions are its members", None)

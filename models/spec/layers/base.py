@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from math import prod
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -37,6 +37,12 @@ class LayerPart(Part, ABC):
     """Base of all layers with one input."""
 
     type: str
+    keeps_shape: ClassVar[bool] = False
+    """Whether what comes out has the shape of what goes in, whatever the fields say."""
+    keeps_range: ClassVar[bool] = False
+    """Whether, when it serves, each value that comes out lies among those that go in: probabilities stay such."""
+    training_only: ClassVar[bool] = False
+    """Whether it does nothing when the network serves."""
 
     @abstractmethod
     def applied_to(self, shape: Shape) -> Effect:
@@ -59,6 +65,8 @@ class MergePart(Part, ABC):
     """Base of what joins several inputs into one."""
 
     type: str
+    keeps_shape: ClassVar[bool] = False
+    """Whether what comes out has the shape of what goes in."""
 
     @abstractmethod
     def merged(self, shapes: tuple[Shape, ...]) -> Effect:

@@ -109,12 +109,17 @@ def test_the_plain_recipe_is_used_when_asked_for() -> None:
 
 
 def test_feature_vectors() -> None:
-    inputs = read({"instances": [[0.5, -3], [1e3, 2]]}, shape=(2,))
+    takes: Any = {"shape": (2,), "recipe": None}
+    inputs = read({"instances": [[0.5, -3], [1e3, 2]]}, **takes)
     np.testing.assert_array_equal(inputs.images, np.array([[0.5, -3], [1000, 2]], np.float32))
     assert inputs.seen is None
-    assert read({"pixels": [7, 8]}, shape=(2,)).images.shape == (1, 2)
-    assert refused_json({"instances": [[1, 2], [1, 2, 3]]}, shape=(2,)).pointer == "/instances/1"
-    assert refused("image/png", PICTURES[0], shape=(2,)).code == "picture_unexpected"
+    assert refused_json({"instances": [[1, 2], [1, 2, 3]]}, **takes).pointer == "/instances/1"
+    assert refused("image/png", PICTURES[0], **takes).code == "picture_unexpected"
+    unexpected = refused_json({"pixels": [7, 8]}, **takes)
+    assert (unexpected.code, unexpected.pointer) == ("pixels_unexpected", "/pixels")
+    assert unexpected.detail == (
+        'This model takes 2 numbers an example, not pixels: send {"instances": [[x1, x2], ...]}. Received: pixels.'
+    )
 
 
 def short_of_a_row(count: int) -> list[list[list[int]]]:

@@ -31,6 +31,7 @@ def test_a_dataset_alone_is_a_whole_spec() -> None:
         "train_size": None,
         "classes": None,
         "scaling": "unit",
+        "augmentation": None,
     }
     assert spec["model"] == "mnist"
     assert spec["network"] == {"preset": "mlp"}
@@ -140,10 +141,10 @@ def test_a_spec_is_frozen() -> None:
         spec.epochs = 3  # type: ignore[misc]
 
 
-def test_check_spec_points_into_the_normalised_spec() -> None:
-    spec = JobSpec.model_validate({"dataset": {"name": "mnist", "validation": "none"}, "early_stopping": {}})
+def test_check_spec_points_into_what_was_sent() -> None:
+    body = {"dataset": {"name": "mnist", "validation": "none"}, "early_stopping": {}}
     with pytest.raises(SpecError) as caught:
-        check_spec(spec)
+        check_spec(JobSpec.model_validate(body), body)
     assert [problem.pointer for problem in caught.value.problems] == ["/early_stopping/monitor"]
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from models.datasets import DATASETS
 from models.spec import class_labels, output_kind, parse_spec, summarize
+from models.spec.data import train_count
 from tests.models.spec.strategies import Body, specs
 from tests.models.spec.test_parsing import END, network
 
@@ -123,6 +123,6 @@ def test_a_valid_spec_can_be_summarised(body: Body) -> None:
     summary = summarize(spec)
     assert summary.layers[-1].output_shape == (output_kind(spec).outputs,)
     assert summary.parameters == sum(layer.parameters for layer in summary.layers)
-    assert 1 <= summary.steps_per_epoch <= DATASETS[spec.dataset.name].train_size
+    assert 1 <= summary.steps_per_epoch <= train_count(spec.dataset)
     assert output_kind(spec).outputs in (1, len(class_labels(spec)))
     assert summary.memory_bytes > 4 * summary.parameters

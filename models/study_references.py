@@ -1,0 +1,59 @@
+"""What the runs of a study start from, fixed when it is submitted: all of them start from the same weights."""
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models.references import with_references
+from models.spec import JobSpec, SpecError
+from models.spec.study import StudySpec
+from models.spec.study_checks import CheckedStudy, placed
+from models.spec.study_settings import Base, Nowhere, grid, split_pointer
+
+FIELD = "initial_weights"
+
+
+def with_fixed_weights(session: Session, checked: CheckedStudy) -> CheckedStudy:
+    """The study in which every `initial_weights` names one version or epoch. Raises SpecError when there is none."""
+    study = checked.spec
+    varied = [pointer for pointer in study.vary if split_pointer(pointer)[0] == FIELD]
+    if checked.base.spec.initial_weights is None and not varied:
+        return checked
+    base, vary = study.base, dict(study.vary)
+    if checked.base.spec.initial_weights is not None:
+        try:
+            base = base | {FIELD: _fixed(session, checked.base.spec)}
+        except SpecError as error:
+            found = [replace(problem, pointer=f"/base{problem.pointer}") for problem in error.problems]
+            raise SpecError(found) from None
+    for pointer in varied:
+        vary[pointer] = _fixed_values(session, checked, pointer)
+    fixed: StudySpec = study.model_copy(update={"base": base, "vary": vary})
+    return replace(checked, spec=fixed, base=Base(fixed), grid=None if checked.grid is None else list(grid(fixed)))
+
+
+def _fixed_values(session: Session, checked: CheckedStudy, pointer: str) -> Any:
+    """The choice at `pointer` with each value as it is fixed; one that means nothing by itself stays."""
+    choice = checked.spec.vary[pointer]
+    if not isinstance(choice, list):
+        return choice
+    values = []
+    for n, value in enumerate(choice):
+        try:
+            spec = checked.base.spec_of({pointer: value})
+        except (SpecError, Nowhere):
+            values.append(value)
+            continue
+        try:
+            fixed = _fixed(session, spec)
+        except SpecError as error:
+            raise SpecError([placed(pointer, n, problem) for problem in error.problems]) from None
+        for key in split_pointer(pointer)[1:]:
+            fixed = fixed[key]
+        values.append(fixed)
+    return values
+
+
+def _fixed(session: Session, spec: JobSpec) -> Any:
+    return with_references(session, spec).model_dump(mode="json")[FIELD]

@@ -1,0 +1,1 @@
+"""The kinds of job that do not train: what each does between its first status and its last."""

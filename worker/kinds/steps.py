@@ -1,0 +1,44 @@
+"""Between the steps of a job that does not train: tell how far it is, and obey."""
+
+import time
+
+from models.spec import JobSpec
+from worker.callbacks import LOOK_SECONDS, Interrupted
+from worker.hold import Hold
+
+REPORT_SECONDS = 1.0
+
+
+class Steps:
+    """The progress of one attempt; an attempt begins at nothing, since none of these jobs goes on from an earlier one.
+
+    The steps are counted as `JobSpec.planned_epochs` says; `message` goes into the log first.
+    """
+
+    def __init__(self, hold: Hold, spec: JobSpec, message: str) -> None:
+        self._hold, self._spec = hold, spec
+        self._began = self._reported = time.monotonic()
+        self._looked = float("-inf")
+        hold.say("evaluating", message, epoch=0)
+
+    def reach(self, done: int, message: str, *, brief: bool = False) -> None:
+        """After `done` steps, with a line for the log, at most one a second of `brief` ones. Raises Interrupted."""
+        self.look()
+        moment = time.monotonic()
+        if not brief or moment - self._reported >= REPORT_SECONDS:
+            self._reported = moment
+            self._hold.say("evaluating", message, epoch=min(done, self._spec.planned_epochs))
+
+    def look(self) -> None:
+        """Obey what is requested, at most every tenth of a second. Raises Interrupted."""
+        moment = time.monotonic()
+        if moment - self._looked < LOOK_SECONDS:
+            return
+        self._looked = moment
+        limit = self._spec.max_seconds
+        if limit is not None and moment - self._began > limit:
+            raise Interrupted("timeout")
+        if self._hold.slot.stopping:
+            raise Interrupted("stopping")
+        if (requested := self._hold.control().requested) is not None:
+            raise Interrupted(requested)
