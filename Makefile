@@ -8,6 +8,8 @@ EXTRA ?= cpu
 PYTHON ?=
 # Further arguments for pytest: make test ARGS="tests/api -x"
 ARGS ?=
+# Processes that run tests side by side, a file at a time; JOBS=0 runs them one after another in one process.
+JOBS ?= 2
 # For make examples: anything in QUICK makes it short, ONLY has numbers of experiments.
 QUICK ?=
 ONLY ?=
@@ -75,7 +77,7 @@ examples: setup ## run every experiment, write docs/experiments.md (QUICK=1 smal
 
 test: setup ## run every test (ARGS=... goes to pytest)
 	@echo "Test: every test; servers that they need are started by them."
-	@exec $(PY) -m pytest $(ARGS)
+	@exec $(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: lint types test ## lint, types, tests
 

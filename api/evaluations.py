@@ -33,6 +33,13 @@ class Mistake(BaseModel):
     probability: float
 
 
+class MemberFigures(_Measured):
+    """What one member of an ensemble does by itself."""
+
+    model: str
+    version: int
+
+
 class ClassificationEvaluation(_Measured):
     """What a classifier does on its test set."""
 
@@ -40,6 +47,7 @@ class ClassificationEvaluation(_Measured):
     confusion_matrix: list[list[int]] = Field(description="a row for each true class, a column for each answer")
     classes: list[ClassFigures]
     worst_mistakes: list[Mistake]
+    members: list[MemberFigures] | None = Field(None, description="of an ensemble")
 
 
 class Histogram(BaseModel):
@@ -73,6 +81,7 @@ class RegressionEvaluation(_Measured):
     residuals: Residuals
     r2: float | None = Field(description="share of the variance explained; null when the truth does not vary")
     examples: list[ExampleValue] = Field(description="at most 200, evenly spread")
+    members: list[MemberFigures] | None = Field(None, description="of an ensemble")
 
 
 EvaluationView = ClassificationEvaluation | RegressionEvaluation

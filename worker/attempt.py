@@ -56,7 +56,11 @@ def _see_through(hold: Hold) -> None:
             _fail(hold, "diverged", f"{error} A smaller learning rate, or clipnorm, usually helps.")
         except (MemoryError, tf.errors.ResourceExhaustedError):
             log.exception("%s: out of memory", job.id)
-            _fail(hold, "out_of_memory", "The worker ran out of memory; a smaller network or batch_size needs less.")
+            _fail(
+                hold,
+                "out_of_memory",
+                "The worker ran out of memory; a smaller network, or fewer examples at once, needs less.",
+            )
         except (Fenced, OperationalError, InterfaceError):
             raise
         except Exception:

@@ -30,7 +30,7 @@ class Interrupted(Exception):
 
 
 class Diverged(Exception):
-    """The loss is not finite."""
+    """The loss, or what the network answers, is not finite."""
 
 
 @dataclass

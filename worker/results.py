@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from models.jobs import Status
 from models.spec import JobSpec, class_labels, summarize
 from models.spec.data import class_names_of, is_regression, shape_of
 from worker import export, training
-from worker.callbacks import Progress, plain
+from worker.callbacks import Diverged, Progress, plain
 from worker.data import Split
 from worker.diagram import draw_network
 from worker.evaluation import evaluate_classes, evaluate_values
@@ -52,6 +53,8 @@ def finish(hold: Hold, spec: JobSpec, learned: Learned) -> None:
     start = 0 if split.x_val is None else len(split.x_val)
     result = learned.model.evaluate(training.measured_rows(start, len(split.x_test)), verbose=0, return_dict=True)
     evaluation = {name: plain(value) for name, value in result.items()}
+    if not all(map(isfinite, evaluation.values())):
+        raise Diverged("On the test set the loss or a metric is not finite.")
     twin = build_network(spec, learned.scaling, serving=True)
     copy_weights(learned.model.network, twin)
     reasons = Reasons(_reason(learned), f"cancelled after epoch {learned.progress.epoch}, the model was kept")
@@ -80,7 +83,7 @@ def keep(
         else:
             registry.add_artifacts(session, hold.job.id, files)
             session.merge(Evaluation(job_id=hold.job.id, data=details))
-            version = registry.add_version(session, _version(hold, spec, evaluation, twin))
+            version = registry.add_version(session, _version(hold, spec, details, twin))
             hold.move_in(
                 session,
                 Status.CANCELLED if cancelled else Status.SUCCEEDED,
@@ -97,8 +100,10 @@ def keep(
 
 
 def measure(spec: JobSpec, twin: keras.Model, split: Split) -> dict[str, Any]:
-    """What `twin` does on the test set, in detail."""
+    """What `twin` does on the test set, in detail. Raises Diverged when an answer is not finite."""
     outputs = twin.predict(split.x_test.astype(np.float32), batch_size=training.EVALUATION_BATCH, verbose=0)
+    if not np.isfinite(outputs).all():
+        raise Diverged("What the network answers on the test set is not finite.")
     if is_regression(spec.dataset):
         return evaluate_values(outputs, split.y_test, split.x_test)
     return evaluate_classes(outputs, split.y_test, class_labels(spec), class_names_of(spec.dataset))
@@ -108,30 +113,37 @@ def _export(hold: Hold, spec: JobSpec, twin: keras.Model, split: Split) -> dict[
     """Write the artifacts where this attempt's belong; the ONNX file has proved to answer as Keras does."""
     onnx = export.export_onnx(spec, twin)
     export.verify_onnx(onnx, twin, split.x_test[:VERIFIED_IMAGES].astype(np.float32))
-    history = "".join(csv_lines(every_epoch(hold.slot.database, hold.job.id)))
     files = {
         "model.keras": export.export_keras(twin),
         "model.onnx": onnx,
-        "history.csv": history.encode(),
         "spec.json": json.dumps(hold.job.spec, indent=2).encode(),
     }
     if spec.kind == "train":
+        files["history.csv"] = "".join(csv_lines(every_epoch(hold.slot.database, hold.job.id))).encode()
         title = spec.name or f"{spec.model}, {spec.dataset.name}"
         files["network.svg"] = draw_network(summarize(spec).layers, shape_of(spec.dataset), title)
     return {name: hold.slot.store.write(f"{hold.folder}/{name}", content) for name, content in files.items()}
 
 
-def _version(hold: Hold, spec: JobSpec, evaluation: dict[str, float], twin: keras.Model) -> registry.ModelVersion:
+def _version(hold: Hold, spec: JobSpec, details: dict[str, Any], twin: keras.Model) -> registry.ModelVersion:
     return registry.ModelVersion(
         name=spec.model,
         job_id=hold.job.id,
         dataset=spec.dataset.name,
-        test_accuracy=evaluation.get("accuracy"),
-        test_loss=evaluation["loss"] if np.isfinite(evaluation["loss"]) else None,
+        test_accuracy=details.get("accuracy", _share_of_hits(details)),
+        test_loss=details["loss"],
         parameters=twin.count_params(),
         class_count=len(class_labels(spec)),
         serving=registry.serving_of(spec),
     )
+
+
+def _share_of_hits(details: dict[str, Any]) -> float | None:
+    """The accuracy of a classifier whose spec does not measure it; versions compete by it all the same."""
+    if details["kind"] != "classification":
+        return None
+    matrix = np.array(details["confusion_matrix"])
+    return float(matrix.trace() / matrix.sum())
 
 
 def _reason(learned: Learned) -> str | None:

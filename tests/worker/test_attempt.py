@@ -15,6 +15,7 @@ from models.settings import Settings
 from models.spec import parse_spec
 from worker import export, training
 from worker.attempt import try_job
+from worker.callbacks import Publisher
 from worker.checkpoints import CheckpointKeeper
 from worker.slot import Slot
 
@@ -266,3 +267,19 @@ def test_the_largest_kernel_that_is_taken_can_be_trained(slot: Slot) -> None:
     job_id = submit(slot, network={"layers": layers}, epochs=1)
     try_job(slot, job_id)
     assert read(slot, job_id)[0].status == Status.SUCCEEDED
+
+
+def test_a_network_that_blew_up_with_a_finite_loss_has_diverged(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = Publisher.on_train_end
+
+    def blown_up(self: Publisher, logs: dict[str, Any] | None = None) -> None:
+        publish(self, logs)
+        for variable in self.model.network.trainable_variables:
+            variable.assign(variable * 1e30)
+
+    monkeypatch.setattr(Publisher, "on_train_end", blown_up)
+    job_id = submit(slot, epochs=1)
+    try_job(slot, job_id)
+    job, rows = read(slot, job_id)
+    assert (job.status, job.failure_kind, len(rows)) == (Status.FAILED, "diverged", 1)
+    assert "not finite" in (job.failure_message or "")

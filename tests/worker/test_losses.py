@@ -10,6 +10,7 @@ import pytest
 from models.spec import output_kind, parse_spec
 from tests.models.spec.strategies import Body
 from tests.models.spec.test_parsing import END, network
+from worker.layers import ACTIVATIONS
 from worker.losses import build_loss
 
 RNG = np.random.default_rng(3)
@@ -115,3 +116,8 @@ def test_kl_divergence_from_one_hot_labels_is_the_cross_entropy() -> None:
 def test_reduction_is_the_mean() -> None:
     spec = parse_spec(network("flatten", END, loss="mae"))
     assert build_loss(spec).reduction == keras.losses.MeanAbsoluteError().reduction == "sum_over_batch_size"
+
+
+def test_softmax_of_the_golden_numbers() -> None:
+    answers = ACTIVATIONS["softmax"](np.array([[1.0, 2.0, 5.0, 3.0]], np.float32))
+    assert keras.ops.convert_to_numpy(answers)[0].tolist() == pytest.approx([0.0152, 0.0414, 0.8310, 0.1125], abs=5e-5)
