@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from examples.gallery.claims import ticks
 from examples.gallery.experiment import Experiment, read_all
 from examples.gallery.machine import machine
 from examples.gallery.page import write_page
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", default="", help="numbers of experiments, as in 03,07; the others keep their results")
     parser.add_argument("--quick", action="store_true", help="small, into var/examples-quick")
     parser.add_argument("--url", help="use the service that runs there")
-    parser.add_argument("--page", action="store_true", help="only write the page again, from its figures")
+    parser.add_argument("--page", action="store_true", help="run nothing: judge the kept figures, write the page")
     options = parser.parse_args(arguments)
 
     everything = read_all()
@@ -41,7 +42,12 @@ def main(arguments: list[str]) -> int:
     folder = page.parent if options.quick else page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     if options.page:
-        write_page(page, folder, everything, load(folder))
+        figures = load(folder)
+        for experiment in everything:
+            if "ticks" in (entry := figures.get(experiment.number, {})):
+                entry["ticks"] = ticks(experiment.body.get("expect", ()), entry["runs"])
+        save(folder, figures)
+        write_page(page, folder, everything, figures)
         return 0
 
     def work(service: Service) -> int:

@@ -6,7 +6,7 @@ A claim compares sums and products of numbers, figures (`label.name`) and texts 
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -46,6 +46,11 @@ def judge(claim: str, runs: Mapping[str, Any]) -> Verdict:
         compare(left, right) for compare, (left, right) in zip(signs, pairwise(values), strict=True)
     )
     return Verdict(claim, holds, measured)
+
+
+def ticks(claims: Iterable[str], runs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The verdict on every claim, as figures.json has them."""
+    return [vars(judge(claim, runs)) for claim in claims]
 
 
 def figures_in(claim: str) -> list[str]:

@@ -17,9 +17,11 @@
 
 `each` makes one job of every value: of a list they are called by themselves, of an object by its keys. A string that
 is nothing but a placeholder becomes the value, whatever its type. `{label.model}` and `{label.job}` stand for the model
-version and the id of an earlier job. Other keys of a step: `ends`, the status that a job should end with, or `any`, and
-`labels`, shorter names for the settings of a study. `quick` is what a quick run changes: what it sets in each spec, how
-many values of `each` and of the lists in `vary` it takes, other fields for studies, and which steps it leaves out.
+version and the id of an earlier job. Other keys of a step: `ends`, the status that a job should end with, or `any`; for
+a study `labels`, shorter names for its settings, `show`, the metrics of the last epoch that its table has, and
+`published`, by setting and metric the lowest and highest figure that others report. `quick` is what a quick run
+changes: what it sets in each spec, how many values of `each` and of the lists in `vary` it takes, other fields for
+studies, and which steps it leaves out.
 """
 
 import copy

@@ -6,6 +6,7 @@ from typing import Any
 
 from examples.gallery.claims import look_up, shown
 from examples.gallery.experiment import Experiment, Step
+from examples.gallery.studies import covers
 
 Json = dict[str, Any]
 WIDTH = 100
@@ -14,8 +15,13 @@ HEADER = """# Experiments
 Every experiment here is one file in `examples/experiments/`, and all that is shown came out of running it with
 `make examples`. What a file claims about its figures is checked when it runs: a tick means that it held in that run, an
 empty box that it did not. The specs below can be POSTed as they are; `URL` is where the service answers, for instance
-`http://127.0.0.1:8000` after `make up`. [The HTTP contract](api.md) explains the answers, and
+`http://127.0.0.1:8000` after `make up`. Where a spec has a name in braces, such as `{pretrained.model}`, put in the
+model that the earlier job of that name became, as `name:version`. [The HTTP contract](api.md) explains the answers, and
 [a page of its own](mindspore.md) translates the names of MindSpore.
+
+Figures are named as the service names them: `test.accuracy` is measured on the test images when training has ended,
+`last.val_loss` is the loss on the validation images in the last epoch, `min` and `max` are the best and worst over the
+epochs, and `seconds` runs from the start of a job to its end, on a machine that did other things besides.
 """
 QUICK_HEADER = """# Experiments, the quick run
 
@@ -40,31 +46,34 @@ def section(experiment: Experiment, entry: Json | None, prefix: str, quick: bool
     """One experiment; `entry` is None when it has not run."""
     body = experiment.body
     parts = [f"## {int(experiment.number)}. {experiment.title}", body["claim"], f"*What to see:* {body['what_to_see']}"]
+    parts.append(_specs(experiment, experiment.steps(quick)))
     if entry is None:
         parts.append("It has not run here yet.")
     else:
-        parts += [f"![{experiment.title}]({prefix}{name})" for name in entry["plots"]]
         if entry["failed"]:
             parts.append(f"**This run failed.** {entry['failed']}")
         parts += tables(body.get("figures", []), entry["runs"])
+        parts += [f"![{experiment.title}]({prefix}{name})" for name in entry["plots"]]
         parts += [_verdict(label, run) for label, run in entry["runs"].items() if _sentences(run)]
         parts.append("\n".join(tick(verdict) for verdict in entry.get("ticks", ())))
         parts.append(f"Ran on {entry['date']} in {entry['seconds']:.0f} s.")
-    steps = experiment.steps(quick)
-    parts.append(_specs(experiment, steps))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def tables(names: list[str], runs: Json) -> list[str]:
-    """The figures `names` of every run, and a table of its own for each study."""
-    plain = {label: run for label, run in runs.items() if "settings" not in run}
+    """The figures `names` of every run, and a table of its own for each study that compares settings.
+
+    A search has many settings of one run each; it is a row among the runs.
+    """
+    compared = {label: run for label, run in runs.items() if "settings" in run and not run.get("searched")}
+    plain = {label: run for label, run in runs.items() if label not in compared}
     found = []
     rows = [[label, *(_cell(name, look_up(f"{label}.{name}", runs)) for name in names)] for label in plain]
     rows = [row for row in rows if any(cell != "-" for cell in row[1:])]
     if names and rows:
         found.append(table(["run", *names], rows))
     for label, run in runs.items():
-        if "settings" in run:
+        if label in compared:
             found.append(_study_table(label, run))
         if "by" in run:
             found.append(_spread_table(label, run))
@@ -118,12 +127,35 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _study_table(label: str, run: Json) -> str:
+    if run.get("show"):
+        return _ranges_table(label, run)
     head = [label, run["objective"], "half of the 95 % interval", "runs"]
     rows = [
         [setting["label"], shown(setting["mean"]), shown(setting["interval"]), str(setting["runs"])]
         for setting in run["settings"].values()
     ]
     return table(head, rows)
+
+
+def _ranges_table(label: str, run: Json) -> str:
+    """Each metric of `show` by setting: mean, least and greatest of its runs, and what is published beside it."""
+    settings = list(run["settings"].values())
+    known = any("published" in setting for setting in settings)
+    head = [label, "runs"]
+    for name in run["show"]:
+        head += [f"{name}, mean", "min to max", *(["published", "within ours"] if known else [])]
+    return table(head, [_ranges_row(setting, run["show"], known) for setting in settings])
+
+
+def _ranges_row(setting: Json, names: list[str], known: bool) -> list[str]:
+    row = [setting["label"], str(setting["runs"])]
+    for name in names:
+        found, published = setting["last"].get(name), setting.get("published", {}).get(name)
+        row += [shown(found["mean"]), f"{found['min']:.3f} to {found['max']:.3f}"] if found else ["-", "-"]
+        if known:
+            row += [" to ".join(f"{value:.2f}" for value in published or ()) or "-"]
+            row += [covers(found, published) if found and published else "-"]
+    return row
 
 
 def _spread_table(label: str, run: Json) -> str:
@@ -133,7 +165,7 @@ def _spread_table(label: str, run: Json) -> str:
 
 
 def _sentences(run: Json) -> list[str]:
-    return list(run.get("verdict") or run.get("told") or ())
+    return [] if run.get("searched") else list(run.get("verdict") or run.get("told") or ())
 
 
 def _verdict(label: str, run: Json) -> str:

@@ -2,12 +2,14 @@
 
 import io
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from examples.gallery.animation import animate
 from examples.gallery.service import Service
@@ -45,6 +47,31 @@ def study(plot: Json, outcome: "Outcome", service: Service) -> Made:
     return "png", service.study_curves(outcome.studies[plot["of"]]["id"])
 
 
+def settings(plot: Json, outcome: "Outcome", service: Service) -> Made:
+    """`{"type": "settings", "of": study, "show": ["loss"], "log": ["loss"]}`: a study by the names that its step gives.
+
+    Thin lines are the runs, the thick one of the same colour is their mean.
+    """
+    if plot["of"] not in outcome.studies:
+        return None
+    named = outcome.runs[plot["of"]]["settings"].values()
+    found = [[run["job_id"] for run in trial["runs"]] for trial in outcome.studies[plot["of"]]["trials"]]
+    figure, every_axes = canvas(len(plot["show"]))
+    rows = [[service.metrics(job) for job in jobs] for jobs in found]
+    for axes, name in zip(every_axes, plot["show"], strict=True):
+        for place, (setting, runs) in enumerate(zip(named, rows, strict=True)):
+            lines = [line_of(run, name) for run in runs if run]
+            for epochs, values in lines:
+                axes.plot(epochs, values, color=f"C{place}", linewidth=0.6, alpha=0.4)
+            shortest = min((epochs for epochs, _ in lines), key=len, default=[])
+            mean = [fmean(values[n] for _, values in lines) for n in range(len(shortest))]
+            axes.plot(shortest, mean, color=f"C{place}", linewidth=1.8, label=setting["label"])
+        axes.set(title=name, xlabel="epoch", yscale="log" if name in plot.get("log", ()) else "linear")
+        whole_numbers(axes)
+    every_axes[-1].legend(fontsize=8)
+    return "png", png(figure)
+
+
 def result(plot: Json, outcome: "Outcome", service: Service) -> Made:
     """`{"type": "result", "of": label}`: the picture of a job that does not train."""
     if plot["of"] not in outcome.known:
@@ -76,7 +103,7 @@ def together(plot: Json, outcome: "Outcome", service: Service) -> Made:
             epochs, values = line_of(outcome.rows[label], name)
             axes.plot(epochs, values, label=label, linewidth=1.4)
         axes.set(title=name, xlabel="epoch", yscale="log" if name in plot.get("log", ()) else "linear")
-        axes.grid(alpha=0.3)
+        whole_numbers(axes)
     every_axes[-1].legend(fontsize=8)
     return "png", png(figure)
 
@@ -94,8 +121,36 @@ def best_so_far(plot: Json, outcome: "Outcome", service: Service) -> Made:
         (drawn,) = axes.plot(trials, best.mean(axis=0), marker=".", label=f"{name}, mean of {len(found)}")
         axes.fill_between(trials, best.min(axis=0), best.max(axis=0), alpha=0.15, color=drawn.get_color())
     axes.set(title="best so far", xlabel="trial", ylabel="objective")
-    axes.grid(alpha=0.3)
+    whole_numbers(axes)
     axes.legend(fontsize=8)
+    return "png", png(figure)
+
+
+def ranges(plot: Json, outcome: "Outcome", service: Service) -> Made:
+    """`{"type": "ranges", "of": study, "show": ["accuracy", "loss"]}`: every run of each setting after its last epoch.
+
+    A dot is a run, the bar goes from the least to the greatest, the stroke across it is the mean, and a grey box is
+    what others have published.
+    """
+    if plot["of"] not in outcome.runs:
+        return None
+    settings = list(outcome.runs[plot["of"]]["settings"].values())
+    figure, every_axes = canvas(len(plot["show"]))
+    for axes, name in zip(every_axes, plot["show"], strict=True):
+        for place, setting in enumerate(settings):
+            found, published = setting["last"].get(name), setting.get("published", {}).get(name)
+            if published:
+                low, high = published[0], published[-1]
+                axes.plot([low, high], [place - 0.3] * 2, color="0.55", linewidth=6, marker="s", markersize=5)
+            if found:
+                axes.plot([found["min"], found["max"]], [place] * 2, color="C0", linewidth=2, alpha=0.6)
+                axes.plot(found["values"], [place] * len(found["values"]), "o", color="C0", markersize=5)
+                axes.plot([found["mean"]], [place], "|", color="C3", markersize=14, markeredgewidth=2)
+        axes.set(title=f"{name} after the last epoch", ylim=(len(settings) - 0.4, -0.7))
+        axes.set_yticks(
+            range(len(settings)), [setting["label"] for setting in settings] if axes is every_axes[0] else []
+        )
+        axes.grid(alpha=0.3)
     return "png", png(figure)
 
 
@@ -104,6 +159,12 @@ def canvas(count: int) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(1 + 4.6 * count, 3.7), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def whole_numbers(axes: Axes) -> None:
+    """A grid whose steps to the right are whole epochs or trials."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
 
 
 def line_of(rows: Sequence[Json], name: str) -> tuple[list[int], list[float]]:
@@ -128,4 +189,6 @@ TYPES: dict[str, Callable[[Json, "Outcome", Service], Made]] = {
     "animation": animation,
     "together": together,
     "best_so_far": best_so_far,
+    "ranges": ranges,
+    "settings": settings,
 }

@@ -15,15 +15,16 @@ import numpy as np
 from PIL import Image
 
 from examples.gallery import plots
-from examples.gallery.claims import judge
+from examples.gallery.claims import ticks
 from examples.gallery.experiment import Experiment, Step
 from examples.gallery.service import Service
-from examples.gallery.studies import result_figures, study_figures
+from examples.gallery.studies import result_figures, study_figures, with_last
 from trainyard.errors import Unreachable
 
 Json = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 LONGEST_STEP = 3600.0
+FIFTHS = 5
 
 
 class Unexpected(Exception):
@@ -76,8 +77,7 @@ class Runner:
         entry["runs"] = outcome.runs
         entry["seconds"] = round(time.monotonic() - started, 1)
         if not self.quick and entry["failed"] is None:
-            verdicts = [judge(claim, outcome.runs) for claim in experiment.body.get("expect", ())]
-            entry["ticks"] = [vars(verdict) for verdict in verdicts]
+            entry["ticks"] = ticks(experiment.body.get("expect", ()), outcome.runs)
         return entry
 
     def _step(self, step: Step, outcome: Outcome) -> Json:
@@ -85,10 +85,7 @@ class Runner:
             case "job":
                 return self._job(step, outcome)
             case "study":
-                study = self.service.submit_study(step.body)
-                study = self.service.wait_for_study(study["id"], timeout=LONGEST_STEP)
-                outcome.studies[step.label] = study
-                return study_figures(study, step.source.get("labels", ()))
+                return self._study(step, outcome)
             case "script":
                 return self._script(step, outcome)
             case "predict":
@@ -108,6 +105,17 @@ class Runner:
         rows = outcome.rows[step.label] = self.service.metrics(job["id"])
         return job_figures(job, rows)
 
+    def _study(self, step: Step, outcome: Outcome) -> Json:
+        study = self.service.submit_study(step.body)
+        study = outcome.studies[step.label] = self.service.wait_for_study(study["id"], timeout=LONGEST_STEP)
+        jobs = [run["job_id"] for trial in study["trials"] for run in trial["runs"]]
+        latest = {job: self.service.job(job)["metrics"]["latest"] or {} for job in jobs}
+        figures = with_last(study_figures(study, step.source.get("labels", ())), study, latest)
+        for name, published in step.source.get("published", {}).items():
+            if name in figures["settings"]:
+                figures["settings"][name]["published"] = published
+        return figures | {"show": step.source.get("show", [])}
+
     def _script(self, step: Step, outcome: Outcome) -> Json:
         picture = self.folder / "script.png"
         command = [sys.executable, str(ROOT / step.body), str(picture)]
@@ -126,7 +134,7 @@ class Runner:
         return {name: first[name] for name in ("label", "class_name", "probability")}
 
     def _plots(self, experiment: Experiment, outcome: Outcome) -> list[str]:
-        """Fetch or draw every plot; answers the file names."""
+        """Fetch or draw every plot, and remove those of an earlier run; answers the file names."""
         names = []
         for place, plot in enumerate(experiment.body.get("plots", ()), start=1):
             made = plots.make(plot, outcome, self.service)
@@ -136,11 +144,18 @@ class Runner:
             name = f"{experiment.number}-{place}-{plot['type'].replace('_', '-')}.{suffix}"
             (self.folder / name).write_bytes(content)
             names.append(name)
+        for old in self.folder.glob(f"{experiment.number}-*"):
+            if old.name not in names:
+                old.unlink()
         return names
 
 
 def job_figures(job: Json, rows: list[Json]) -> Json:
-    """The figures of a training: `test`, `first`, `last`, `min`, `max` by metric, when those were, and times."""
+    """The figures of a training: `test`, `first`, `last`, `min`, `max` by metric, when those were, and times.
+
+    `fifths` has the means over the first fifth of the epochs, the second and so on: a single epoch says little of where
+    a noisy curve is going.
+    """
     tested = job.get("evaluation") or {}
     names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     told: Json = {
@@ -151,11 +166,15 @@ def job_figures(job: Json, rows: list[Json]) -> Json:
         "last_learning_rate": rows[-1]["learning_rate"] if rows else None,
         "epoch_seconds": statistics.median(row["seconds"] for row in rows) if rows else None,
         "test": {name: value for name, value in tested.items() if isinstance(value, int | float)},
-        **{part: {} for part in ("first", "last", "min", "max", "epoch_of_min", "epoch_of_max")},
+        **{part: {} for part in ("first", "last", "min", "max", "epoch_of_min", "epoch_of_max", "fifths")},
     }
     for name in names:
         values = [(row["metrics"].get(name), row["epoch"]) for row in rows]
         known = [pair for pair in values if pair[0] is not None]
+        if len(known) == len(rows) >= FIFTHS:
+            told["fifths"][name] = [
+                statistics.fmean(value for value, _ in part) for part in np.array_split(values, FIFTHS)
+            ]
         told["first"][name], told["last"][name] = values[0][0], values[-1][0]
         if known:
             told["min"][name], told["epoch_of_min"][name] = min(known)
