@@ -31,7 +31,8 @@ def draw(title: str, epochs: Sequence[Epoch], kind: Kind) -> bytes:
         figure.suptitle(title.replace("$", r"\$"), fontsize=12)
         left, middle, right = figure.subplots(1, 3)
         _plot(left, epochs, "loss", {"train": "loss", "validation": "val_loss"})
-        _plot(middle, epochs, "accuracy", {"train": "accuracy", "validation": "val_accuracy"})
+        name = _second_metric(epochs)
+        _plot(middle, epochs, name, {"train": name, "validation": f"val_{name}"})
         _plot_rate(right, epochs)
         file = io.BytesIO()
         figure.savefig(file, format=kind, dpi=110)
@@ -54,6 +55,12 @@ def figure_class() -> "type[Figure]":
     gc.collect()
     gc.freeze()
     return Figure
+
+
+def _second_metric(epochs: Sequence[Epoch]) -> str:
+    """What is drawn beside the loss: accuracy, else the first metric that was measured."""
+    measured = [name for row in epochs[:1] for name in row.metrics if not name.startswith("val_") and name != "loss"]
+    return "accuracy" if "accuracy" in measured or not measured else measured[0]
 
 
 def _plot_rate(axes: "Axes", epochs: Sequence[Epoch]) -> None:

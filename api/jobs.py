@@ -179,6 +179,8 @@ def delete(job: JobById, room: InRoom) -> None:
         version = session.scalars(select(registry.ModelVersion).filter_by(job_id=row.id)).one_or_none()
         if version is not None:
             raise Conflict(f"The model version {version.name}:{version.version} needs it.")
+        if (child := jobs.waits_for_weights_of(session, row.id)) is not None:
+            raise Conflict(f"The job {child} is to start from its weights.")
         session.delete(row)
     room.store.delete(f"jobs/{job.id}")
 

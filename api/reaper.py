@@ -137,7 +137,7 @@ class Reaper:
         with self._database.read() as session:
             if self._first:
                 # Before this process there may have been another broker, or none; a message too many does no harm.
-                waiting = list(self._queued(session, tuple(QUEUES), FIRST_RINGS))
+                waiting = list(jobs.waiting(session, tuple(QUEUES), FIRST_RINGS))
                 self._first = False
             else:
                 waiting = [job for worker in bored for job in self._next_for(session, worker)]
@@ -165,9 +165,4 @@ class Reaper:
     @staticmethod
     def _next_for(session: Session, worker: Worker) -> Sequence[Job]:
         devices = tuple(device for device, queue in QUEUES.items() if queue in worker.queues)
-        return Reaper._queued(session, devices, RINGS)
-
-    @staticmethod
-    def _queued(session: Session, devices: tuple[str, ...], most: int) -> Sequence[Job]:
-        query = select(Job).where(Job.status == Status.QUEUED, Job.device.in_(devices))
-        return session.scalars(query.order_by(Job.priority.desc(), Job.id).limit(most)).all()
+        return jobs.waiting(session, devices, RINGS)

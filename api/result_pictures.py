@@ -77,14 +77,18 @@ def _line(axes: "Axes", one: dict[str, Any], colour: str, style: str) -> None:
     spread = _numbers([layer["output_gradient"]["stddev"] for layer in one["layers"]])
     label, zeros, unknown = one["label"], int(np.sum(spread == 0)), int(np.sum(np.isnan(spread)))
     if zeros:
-        label += f", zero in {zeros} layers"
+        label += f", zero in {_layers(zeros)}"
     if unknown:
-        label += f", not finite in {unknown} layers"
+        label += f", not finite in {_layers(unknown)}"
     drawn = np.where(spread > 0, spread, np.nan)
     place = np.arange(len(drawn))
     kernels = np.array([layer["has_kernel"] for layer in one["layers"]])
     axes.plot(place[kernels], drawn[kernels], color=colour, linestyle=style, marker="o", markersize=4, label=label)
     axes.plot(place[~kernels], drawn[~kernels], color=colour, linestyle="", marker=".", markersize=4, alpha=0.6)
+
+
+def _layers(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"
 
 
 def _scale(axes: "Axes", found: list[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ import functools
 import gc
 from collections.abc import Sequence
 from decimal import Decimal
+from math import inf
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,10 @@ from models.studies import OPEN, Trial
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
+
+MOST_DRAWN = 20
 
 
 def propose(asked: StudySpec, objective: str, number: int, history: Sequence[Trial]) -> Setting:
@@ -25,22 +29,48 @@ def propose(asked: StudySpec, objective: str, number: int, history: Sequence[Tri
 
     `random` draws evenly; `tpe` is the tree-structured Parzen estimator of Bergstra et al., "Algorithms for
     Hyper-Parameter Optimization" (NeurIPS 2011) in Optuna's multivariate form. Trials that still run are told as such
-    (a constant liar), so that several at a time do not crowd; trials that failed count as the worst seen.
+    (a constant liar), so that several at a time do not crowd; trials that failed count as the worst seen. A setting
+    that was there before is drawn again, MOST_DRAWN times at most, while there are others.
     """
     optuna = _optuna()
-    seed = int(np.random.SeedSequence((asked.seed, number)).generate_state(1)[0])
-    kinds = optuna.samplers
-    sampler = kinds.TPESampler(seed=seed, constant_liar=True) if asked.sampler == "tpe" else kinds.RandomSampler(seed)
     rising = higher_is_better(objective)
-    study = optuna.create_study(direction="maximize" if rising else "minimize", sampler=sampler)
+    study = optuna.create_study(direction="maximize" if rising else "minimize", sampler=_sampler(optuna, asked, number))
     distributions = {pointer: _distribution(optuna, choice) for pointer, choice in asked.vary.items()}
     if asked.sampler == "tpe":
         values = [trial.value for trial in history if trial.value is not None]
         worst = (min(values) if rising else max(values)) if values else None
         told = (_told(optuna, asked, distributions, trial, worst) for trial in history)
         study.add_trials([trial for trial in told if trial is not None])
-    drawn = study.ask(fixed_distributions=distributions).params
-    return {pointer: _value(choice, drawn[pointer]) for pointer, choice in asked.vary.items()}
+    before = {canonical(trial.setting) for trial in history}
+    again = 0
+    while True:
+        drawn = study.ask(fixed_distributions=distributions).params
+        setting = {pointer: _value(choice, drawn[pointer]) for pointer, choice in asked.vary.items()}
+        again += 1
+        if canonical(setting) not in before or again > MOST_DRAWN or len(before) >= _size(asked):
+            return setting
+        study.sampler = _sampler(optuna, asked, number, again)
+
+
+def _sampler(optuna: ModuleType, asked: StudySpec, number: int, *again: int) -> "BaseSampler":
+    seed = int(np.random.SeedSequence((asked.seed, number, *again)).generate_state(1)[0])
+    kinds = optuna.samplers
+    made: BaseSampler
+    made = kinds.TPESampler(seed=seed, constant_liar=True) if asked.sampler == "tpe" else kinds.RandomSampler(seed)
+    return made
+
+
+def _size(asked: StudySpec) -> float:
+    """How many settings there are to draw from; infinity for real numbers."""
+    size = 1.0
+    for choice in asked.vary.values():
+        if isinstance(choice, list):
+            size *= len(choice)
+        elif choice.step is not None:
+            size *= _steps(choice, last_step(choice)) + 1
+        else:
+            size *= choice.high - choice.low + 1 if choice.whole else inf
+    return size
 
 
 @functools.cache

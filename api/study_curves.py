@@ -177,7 +177,9 @@ def _legend(lines: Sequence[Line]) -> tuple[list[Any], list[str]]:
 
 
 def _clipped(label: str) -> str:
-    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
+    """What tells long labels apart may stand at either end."""
+    half = LONGEST_LABEL // 2
+    return label if len(label) <= LONGEST_LABEL else f"{label[: half - 1]}…{label[-half:]}"
 
 
 def _plain(text: str) -> str:

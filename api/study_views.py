@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from api.verdicts import Outcome, deviation, interval, ranked, verdict
 from api.views import Moment
 from models.jobs import TERMINAL, Job, Status
-from models.runs import Run, model_name, runs_of
+from models.runs import INVALID, Run, model_name, runs_of
 from models.spec.metrics_direction import higher_is_better
-from models.studies import OPEN, Study, StudyStatus, Trial, TrialStatus
+from models.spec.study_settings import canonical
+from models.studies import SETTLED, Study, StudyStatus, Trial, TrialStatus
 
 SETTING = {"/optimizer": "adam"}
 
@@ -110,13 +111,13 @@ class StudyView(StudyHead):
 def study_heads(session: Session, found: Sequence[Study]) -> list[StudyHead]:
     """These studies without their tables, their progress counted by the database."""
     ids = [study.id for study in found]
-    ended = select(Trial.study_id, func.count()).where(Trial.study_id.in_(ids), Trial.status.not_in(OPEN))
+    ended = select(Trial.study_id, func.count()).where(Trial.study_id.in_(ids), Trial.status.in_(SETTLED))
     trials = {row[0]: row[1] for row in session.execute(ended.group_by(Trial.study_id))}
-    of_open = select(Job.study_id, func.count()).join(
+    of_others = select(Job.study_id, func.count()).join(
         Trial, (Trial.study_id == Job.study_id) & (Trial.number == Job.trial)
     )
-    of_open = of_open.where(Job.study_id.in_(ids), Job.status.in_(TERMINAL), Trial.status.in_(OPEN))
-    runs = {row[0]: row[1] for row in session.execute(of_open.group_by(Job.study_id))}
+    of_others = of_others.where(Job.study_id.in_(ids), Job.status.in_(TERMINAL), Trial.status.not_in(SETTLED))
+    runs = {row[0]: row[1] for row in session.execute(of_others.group_by(Job.study_id))}
     return [
         StudyHead(**_head(study, trials.get(study.id, 0), trials.get(study.id, 0) * study.runs + runs.get(study.id, 0)))
         for study in found
@@ -130,8 +131,8 @@ def study_view(session: Session, study_id: str) -> StudyView:
     runs = all_runs(session, study, rows)
     folds = study.spec["k_folds"] is not None
     views = [_trial(row, runs.get(row.number, []), folds) for row in rows]
-    ended = [row for row in rows if row.status not in OPEN]
-    done = sum(study.runs if row.status not in OPEN else _ended(runs.get(row.number, [])) for row in rows)
+    ended = [row for row in rows if row.status in SETTLED]
+    done = sum(study.runs if row.status in SETTLED else _ended(runs.get(row.number, [])) for row in rows)
     outcomes = outcomes_of(rows, runs)
     rising = higher_is_better(study.objective)
     order = ranked(outcomes, rising)
@@ -139,7 +140,7 @@ def study_view(session: Session, study_id: str) -> StudyView:
         **_head(study, len(ended), done),
         trials=views,
         best=_best(order[0], {row.number: row for row in rows}, runs, rising) if order else None,
-        verdict=verdict(outcomes, study.objective, rising, study.settings),
+        verdict=verdict(outcomes, study.objective, rising, study.settings, study.status == StudyStatus.CANCELLED),
     )
 
 
@@ -153,9 +154,15 @@ def all_runs(session: Session, study: Study, rows: Sequence[Trial]) -> dict[int,
 def outcomes_of(rows: Sequence[Trial], runs: Mapping[int, list[Run]]) -> list[Outcome]:
     """The settings that ended by themselves, with the values of their runs where every run has one."""
     return [
-        Outcome(row.number, row.label, _values(runs.get(row.number, [])) if row.value is not None else ())
+        Outcome(
+            row.number,
+            row.label,
+            _values(runs.get(row.number, [])) if row.value is not None else (),
+            canonical(row.setting),
+            invalid=(row.problem or "").partition(INVALID)[2],
+        )
         for row in rows
-        if row.status in (TrialStatus.SUCCEEDED, TrialStatus.FAILED)
+        if row.status in SETTLED
     ]
 
 

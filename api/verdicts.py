@@ -11,15 +11,21 @@ from types import ModuleType
 
 LEVEL = 0.05
 MOST_SENTENCES = 20
+LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One setting that ended: the objective of each of its runs, none when it failed."""
+    """One setting that ended: the objective of each of its runs, none when it failed.
+
+    `setting` is the same for the same setting; `invalid` says why it made no spec.
+    """
 
     number: int
     label: str
     values: tuple[float, ...]
+    setting: str = ""
+    invalid: str = ""
 
     @property
     def mean(self) -> float:
@@ -70,11 +76,15 @@ def ranked(outcomes: Sequence[Outcome], rising: bool) -> list[Outcome]:
     return sorted((o for o in outcomes if o.values), key=lambda o: (-o.mean if rising else o.mean, o.number))
 
 
-def verdict(outcomes: Sequence[Outcome], objective: str, rising: bool, settings: int) -> list[str]:
+def verdict(
+    outcomes: Sequence[Outcome], objective: str, rising: bool, settings: int, cancelled: bool = False
+) -> list[str]:
     """Sentences on which of the settings that ended are better beyond the noise, out of `settings` in all."""
-    order = ranked(outcomes, rising)
+    order = _distinct(ranked(outcomes, rising))
     sentences = []
-    if len(outcomes) < settings:
+    if cancelled:
+        sentences.append(f"The study was cancelled; {len(outcomes)} of {settings} settings had ended.")
+    elif len(outcomes) < settings:
         sentences.append(f"So far {len(outcomes)} of {settings} settings have ended.")
     if order and len(order[0].values) > 1:
         sentences.append(
@@ -85,10 +95,21 @@ def verdict(outcomes: Sequence[Outcome], objective: str, rising: bool, settings:
     elif order:
         sentences += _single(order, objective)
     failed = [o.label for o in outcomes if not o.values]
-    if failed:
+    if outcomes and all(o.invalid for o in outcomes):
+        reason = outcomes[0].invalid
+        sentences.append(f"No setting made a valid spec: {reason[:LONGEST_REASON].rstrip('.')}.")
+    elif failed:
         names = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
         sentences.append(f"{names} {'have' if len(failed) > 1 else 'has'} no result: not every run succeeded.")
     return sentences
+
+
+def _distinct(order: Sequence[Outcome]) -> list[Outcome]:
+    """Each setting once: a search may have drawn it twice, and it is not better than itself."""
+    seen: dict[str | int, Outcome] = {}
+    for outcome in order:
+        seen.setdefault(outcome.setting or outcome.number, outcome)
+    return list(seen.values())
 
 
 def figure(outcome: Outcome) -> str:

@@ -41,7 +41,7 @@ class ProgressView(BaseModel):
 class JobMetrics(BaseModel):
     """The latest epoch's metrics, and those of the best epoch by the monitored one."""
 
-    latest: Metrics | None = Field(examples=[{"loss": 0.31, "accuracy": 0.89}])
+    latest: Metrics | None = Field(examples=[{"epoch": 3, "loss": 0.31, "accuracy": 0.89}])
     best: Metrics | None = Field(examples=[{"epoch": 3, "loss": 0.31, "accuracy": 0.89}])
 
 
@@ -93,6 +93,7 @@ def job_view(job: Job, queue: QueueView | None = None) -> JobView:
     model = None
     if job.model_name is not None and job.model_version is not None:
         model = ModelRef(name=job.model_name, version=job.model_version)
+    latest = {"epoch": job.epoch, **job.latest_metrics} if job.latest_metrics else None
     failure = None
     if job.failure_kind is not None:
         failure = FailureView.model_validate({"kind": job.failure_kind, "message": job.failure_message or ""})
@@ -113,7 +114,7 @@ def job_view(job: Job, queue: QueueView | None = None) -> JobView:
         spec=job.spec,
         queue=queue or QueueView(),
         progress=_progress(job),
-        metrics=JobMetrics(latest=job.latest_metrics or None, best=job.best_metrics or None),
+        metrics=JobMetrics(latest=latest, best=job.best_metrics or None),
         evaluation=job.evaluation,
         failure=failure,
         model=model,

@@ -1,6 +1,6 @@
 """The job: its row, the law of its statuses, and the few guarded statements through which it ever changes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +15,8 @@ from sqlalchemy import (
     String,
     delete,
     func,
+    literal,
+    or_,
     select,
     update,
 )
@@ -220,6 +222,12 @@ def claim(session: Session, job_id: str, worker: str) -> Job | None:
     return session.get(Job, job_id, populate_existing=True) if taken else None
 
 
+def waiting(session: Session, devices: Collection[str], most: int) -> Sequence[Job]:
+    """The queued jobs of these devices that should go next: by priority, then by age."""
+    query = select(Job).where(Job.status == Status.QUEUED, Job.device.in_(devices))
+    return session.scalars(query.order_by(Job.priority.desc(), Job.id).limit(most)).all()
+
+
 def beat(session: Session, job_id: str, attempt: int) -> bool:
     """Show that this attempt is alive; False when it does not own the job any more."""
     statement = update(Job).where(*_owned(job_id, attempt)).values(heartbeat=Job.heartbeat + 1)
@@ -279,13 +287,16 @@ def record_event(session: Session, job_id: str, attempt: int, type_: str, data: 
 
 
 def request_cancel(session: Session, job_id: str, keep_model: bool) -> Literal["cancelled", "requested"] | None:
-    """Cancel a job that no worker has, or ask the worker that has it; None from a status that cannot."""
+    """Cancel a job that no worker has, or ask the worker that has it; None from a status that cannot.
+
+    Who asks twice, once with `keep_model`, has the model kept.
+    """
     if move(session, job_id, Status.CANCELLED, sources=frozenset({Status.QUEUED, Status.PAUSED})):
         return "cancelled"
     statement = (
         update(Job)
         .where(Job.id == job_id, Job.status == Status.RUNNING)
-        .values(requested="cancel", keep_model=keep_model, last_seq=Job.last_seq + 1)
+        .values(requested="cancel", keep_model=or_(Job.keep_model, literal(keep_model)), last_seq=Job.last_seq + 1)
         .returning(Job.last_seq, Job.attempt)
     )
     row = session.execute(statement).one_or_none()
@@ -294,6 +305,13 @@ def request_cancel(session: Session, job_id: str, keep_model: bool) -> Literal["
     data = {"status": Status.RUNNING, "requested": "cancel"}
     session.add(Event(job_id=job_id, seq=row.last_seq, attempt=row.attempt, type="state", data=data))
     return "requested"
+
+
+def waits_for_weights_of(session: Session, job_id: str) -> str | None:
+    """The id of a job that has not ended and is to start from the weights of this one; None when there is none."""
+    source = Job.spec["initial_weights"]["job"].as_string()
+    query = select(Job.id).where(Job.status.not_in(TERMINAL), source == job_id).limit(1)
+    return session.scalars(query).one_or_none()
 
 
 def _take_numbers(session: Session, job_id: str, attempt: int, count: int, values: dict[str, Any]) -> int | None:

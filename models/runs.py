@@ -14,10 +14,11 @@ from models.jobs import TERMINAL, Job, Status
 from models.references import with_references
 from models.spec import SpecError
 from models.spec.study import StudySpec
-from models.spec.study_settings import Base, Setting, label_of
+from models.spec.study_settings import Base, Setting
 from models.studies import OPEN, Study, StudyStatus, Trial, TrialStatus
 
 LONGEST_NAME = 100
+INVALID = "this setting is no valid spec: "
 Curve = list[tuple[int, float]]
 _COLUMNS = (
     Job.id,
@@ -176,7 +177,7 @@ def _settle(session: Session, study: Study, number: int, found: Sequence[Run]) -
     values = [run.value for run in found if run.value is not None]
     whole = len(values) == study.runs
     word = "fold" if study.spec["k_folds"] else "run"
-    reasons = [f"{word} {run.repeat}: {run.reason}" for run in found if run.value is None]
+    reasons = [f"{word} {run.repeat + 1}: {run.reason}" for run in found if run.value is None]
     studies.end_trial(
         session,
         study.id,
@@ -197,21 +198,21 @@ def _add(session: Session, study: Study, asked: StudySpec, proposal: Proposal) -
 
 def _create(session: Session, study: Study, asked: StudySpec, missing: Sequence[tuple[int, int]]) -> list[Job]:
     numbers = {number for number, _ in missing}
-    rows = select(Trial.number, Trial.setting).where(Trial.study_id == study.id, Trial.number.in_(numbers))
-    settings: dict[int, Setting] = {row.number: row.setting for row in session.execute(rows)}
+    rows = select(Trial.number, Trial.setting, Trial.label).where(Trial.study_id == study.id, Trial.number.in_(numbers))
+    settings: dict[int, tuple[Setting, str]] = {row.number: (row.setting, row.label) for row in session.execute(rows)}
     base = Base(asked)
     made = []
     for number, repeat in missing:
         if number not in settings:
             continue
-        setting = settings[number]
-        also: dict[str, Any] = {"name": _name(study, asked, setting, repeat)}
+        setting, label = settings[number]
+        also: dict[str, Any] = {"name": _name(study, asked, label, repeat)}
         if not base.names_model:
             also["model"] = model_name(study)
         try:
             spec = with_references(session, base.spec_of(setting, repeat, **also))
         except (SpecError, ValueError) as error:
-            problem = f"this setting is no valid spec: {error}"[:1000]
+            problem = f"{INVALID}{error}"[:1000]
             studies.end_trial(session, study.id, number, TrialStatus.FAILED, problem=problem)
             del settings[number]
             continue
@@ -225,8 +226,7 @@ def model_name(study: Study) -> str:
     return study.id.lower()
 
 
-def _name(study: Study, asked: StudySpec, setting: Setting, repeat: int) -> str:
-    label = label_of(asked, setting)
+def _name(study: Study, asked: StudySpec, label: str, repeat: int) -> str:
     run = f" ({'fold' if asked.k_folds else 'run'} {repeat + 1} of {study.runs})" if study.runs > 1 else ""
     title = f"{study.name}: {label}" if study.name else label
     printable = "".join(letter if letter.isprintable() else " " for letter in title)

@@ -12,7 +12,7 @@ from models.database import Base, now
 from models.ids import new_id
 from models.spec.study import StudySpec
 from models.spec.study_checks import CheckedStudy
-from models.spec.study_settings import Setting, label_of
+from models.spec.study_settings import Labels, Setting
 
 
 class StudyStatus(StrEnum):
@@ -35,6 +35,8 @@ class TrialStatus(StrEnum):
 
 
 OPEN = (TrialStatus.QUEUED, TrialStatus.RUNNING)
+# Ended by themselves: nothing follows, and nobody cancelled them.
+SETTLED = (TrialStatus.SUCCEEDED, TrialStatus.FAILED)
 
 
 class Study(Base):
@@ -104,8 +106,9 @@ def create(session: Session, checked: CheckedStudy, owner: str | None = None) ->
 
 def add_trials(session: Session, study_id: str, spec: StudySpec, settings: Iterable[Setting], first: int) -> None:
     """Insert settings as queued trials, numbered from `first` on; a number that is there already raises."""
+    labels = Labels(spec)
     rows = [
-        {"study_id": study_id, "number": number, "setting": setting, "label": label_of(spec, setting)}
+        {"study_id": study_id, "number": number, "setting": setting, "label": labels.of(setting)}
         for number, setting in enumerate(settings, start=first)
     ]
     if rows:

@@ -127,6 +127,14 @@ def test_a_study_is_drawn_with_the_names_of_the_page() -> None:
     assert plots.make({"type": "settings", "of": "spiral", "show": []}, Outcome(), _Rows()) is None  # type: ignore[arg-type]
 
 
+def test_searches_are_drawn_by_trial() -> None:
+    studies = {name: {"trials": [{"mean": mean} for mean in (0.5, None, 0.9, 0.7)]} for name in ("a", "b")}
+    plot = {"type": "best_so_far", "of": {"random": ["a"], "tpe": ["b", "left out"], "none": ["left out"]}}
+    made = plots.make(plot, Outcome(studies=studies), _Rows())  # type: ignore[arg-type]
+    assert made is not None
+    assert Image.open(io.BytesIO(made[1])).size[0] > 700
+
+
 class _Rows:
     """A service with two epochs of job a, one of job b, and none of any other."""
 

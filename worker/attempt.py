@@ -18,7 +18,7 @@ from worker import data, training
 from worker.callbacks import Diverged, EarlyStopping, Interrupted, Progress, Publisher, ReduceLROnPlateau, resume
 from worker.checkpoints import CheckpointKeeper, restore
 from worker.hold import Fenced, Hold
-from worker.initial_weights import Unusable, read_weights, take_weights
+from worker.initial_weights import Unusable, read_weights, take_weights, to_npz, weights_of
 from worker.kinds.running import run_kind
 from worker.results import Learned, finish
 from worker.schedules import FollowSchedule
@@ -27,18 +27,32 @@ from worker.slot import Slot
 log = logging.getLogger(__name__)
 
 
-def try_job(slot: Slot, job_id: str) -> None:
-    """Claim `job_id` and see it to its end; nothing happens when somebody else has it."""
+def try_next(slot: Slot) -> None:
+    """See to the job that should go next, whichever job the message was about; nothing happens when none waits.
+
+    Messages get lost and come late: went each worker by them, a job whose message was lost would wait behind younger
+    and less urgent ones for as long as there are any.
+    """
+    while True:
+        with slot.database.read() as session:
+            first = [job.id for job in jobs.waiting(session, slot.devices, 1)]
+        if not first or try_job(slot, *first):
+            return
+
+
+def try_job(slot: Slot, job_id: str) -> bool:
+    """Claim `job_id` and see it to its end; False, and nothing happens, when somebody else has it."""
     with slot.database.write() as session:
         job = jobs.claim(session, job_id, slot.name)
     if job is None:
         log.info("%s: not to be had, another worker has it or it ended", job_id)
-        return
+        return False
     with slot.running(job.id, job.attempt):
         _see_through(Hold(slot, job))
     # A next job's layers must not meet this one's names, nor its memory.
     keras.utils.clear_session(free_memory=True)
     gc.collect()
+    return True
 
 
 def _see_through(hold: Hold) -> None:
@@ -128,6 +142,7 @@ class Attempt:
             checkpoint = self.keeper.read(progress.checkpoint)
             restore(model, checkpoint)
             progress.epoch = checkpoint.facts["epoch"]
+            self.hold.keep_weights(progress.epoch, to_npz(weights_of(model.network)))
         if early_stopping is not None and early_stopping.best_weights:
             # Keras does it when fit ends by itself; after an interruption, or when nothing was left to fit, we do.
             model.set_weights(early_stopping.best_weights)

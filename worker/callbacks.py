@@ -171,10 +171,9 @@ class Publisher(keras.callbacks.Callback):
         self._published = time.monotonic()
 
     def _keep_weights(self) -> None:
-        """Leave what another job can go on from; outside the attempt's folder, since it outlives a cancelled job."""
-        job, name = self._hold.job, file_of(self._progress.epoch)
-        key = f"jobs/{job.id}/epochs/{job.attempt}/{name}"
-        self._kept[name] = self._hold.slot.store.write(key, to_npz(weights_of(self.model.network)))
+        """Leave what another job can go on from."""
+        epoch = self._progress.epoch
+        self._kept[file_of(epoch)] = self._hold.store_weights(epoch, to_npz(weights_of(self.model.network)))
 
     def _checkpoint(self) -> Checkpoint:
         progress, weights = self._progress, {}

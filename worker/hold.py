@@ -9,6 +9,7 @@ from models import jobs, registry
 from models.artifacts import Stored
 from models.history import EpochResult
 from models.jobs import Control, Job, Phase, Status
+from models.spec.kept_epochs import file_of
 from worker.slot import Slot
 
 
@@ -49,6 +50,17 @@ class Hold:
         with self.slot.database.write() as session:
             _require(jobs.record_epochs(session, *self._place, results, reached, **values))
             registry.add_artifacts(session, self.job.id, files)
+
+    def store_weights(self, epoch: int, data: bytes) -> Stored:
+        """A file with the weights after `epoch`; outside the attempt's folder, since it outlives a cancelled job."""
+        return self.slot.store.write(f"jobs/{self.job.id}/epochs/{self.job.attempt}/{file_of(epoch)}", data)
+
+    def keep_weights(self, epoch: int, data: bytes) -> None:
+        """Store the weights after `epoch` and put them on record."""
+        stored = self.store_weights(epoch, data)
+        with self.slot.database.write() as session:
+            _require(jobs.beat(session, *self._place))
+            registry.add_artifacts(session, self.job.id, {file_of(epoch): stored})
 
     def move(self, to: Status, reason: str | None = None, **values: Any) -> None:
         """Change the job's status."""

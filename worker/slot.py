@@ -17,6 +17,7 @@ from models.artifacts import ArtifactStore
 from models.database import Database
 from models.datasets import DATASETS
 from models.ids import new_id
+from models.messages import QUEUES
 from models.settings import Settings
 from worker import data
 
@@ -40,6 +41,11 @@ class Slot:
         self._state: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What a spec may ask for to be trained here."""
+        return tuple(device for device, queue in QUEUES.items() if queue in self._queues)
 
     @property
     def stopping(self) -> bool:

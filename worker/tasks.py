@@ -26,12 +26,13 @@ _slot: "Slot | None" = None
 
 @app.task(name=TRAIN_TASK)
 def train(job_id: str) -> None:
-    """Try job `job_id`; harmless when somebody has it already."""
-    from worker.attempt import try_job
+    """There is something to do, at least job `job_id`; harmless when somebody has it already."""
+    from worker.attempt import try_next
 
     if _slot is None:
         raise RuntimeError("A training task can only run in a worker's own process.")
-    try_job(_slot, job_id)
+    log.debug("%s rings", job_id)
+    try_next(_slot)
 
 
 @worker_process_init.connect

@@ -17,11 +17,12 @@ Every experiment here is one file in `examples/experiments/`, and all that is sh
 empty box that it did not. The specs below can be POSTed as they are; `URL` is where the service answers, for instance
 `http://127.0.0.1:8000` after `make up`. Where a spec has a name in braces, such as `{pretrained.model}`, put in the
 model that the earlier job of that name became, as `name:version`. [The HTTP contract](api.md) explains the answers, and
-[a page of its own](mindspore.md) translates the names of MindSpore.
+[a page of its own](mindspore.md) translates the names of MindSpore. Some experiments did not show what was expected of
+them; there the claim was made to say what they do show, and the text tells what had been expected.
 
 Figures are named as the service names them: `test.accuracy` is measured on the test images when training has ended,
-`last.val_loss` is the loss on the validation images in the last epoch, `min` and `max` are the best and worst over the
-epochs, and `seconds` runs from the start of a job to its end, on a machine that did other things besides.
+`last.val_loss` is the loss on the validation images in the last epoch, `min` and `max` are the least and the greatest
+over the epochs, and `seconds` runs from the start of a job to its end, on a machine that did other things besides.
 """
 QUICK_HEADER = """# Experiments, the quick run
 

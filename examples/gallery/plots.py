@@ -109,20 +109,27 @@ def together(plot: Json, outcome: "Outcome", service: Service) -> Made:
 
 
 def best_so_far(plot: Json, outcome: "Outcome", service: Service) -> Made:
-    """`{"type": "best_so_far", "of": {"random": [studies], "tpe": [studies]}}`: mean and range over the studies."""
-    figure, (axes,) = canvas(1)
+    """`{"type": "best_so_far", "of": {"random": [studies], "tpe": [studies]}}`: means over the studies, by trial.
+
+    On the left the best until then, with the range over the studies; on the right what the trial itself gave.
+    """
+    figure, (left, right) = canvas(2)
     for name, labels in plot["of"].items():
         found = [trial_values(outcome.studies[label]) for label in labels if label in outcome.studies]
         if not found:
             continue
         shortest = min(len(values) for values in found)
-        best = np.maximum.accumulate(np.asarray([values[:shortest] for values in found], float), axis=1)
+        single = np.asarray([values[:shortest] for values in found], float)
+        best = np.maximum.accumulate(single, axis=1)
         trials = np.arange(1, shortest + 1)
-        (drawn,) = axes.plot(trials, best.mean(axis=0), marker=".", label=f"{name}, mean of {len(found)}")
-        axes.fill_between(trials, best.min(axis=0), best.max(axis=0), alpha=0.15, color=drawn.get_color())
-    axes.set(title="best so far", xlabel="trial", ylabel="objective")
-    whole_numbers(axes)
-    axes.legend(fontsize=8)
+        (drawn,) = left.plot(trials, best.mean(axis=0), marker=".", label=f"{name}, mean of {len(found)}")
+        left.fill_between(trials, best.min(axis=0), best.max(axis=0), alpha=0.15, color=drawn.get_color())
+        right.plot(trials, single.mean(axis=0), marker=".", label=f"{name}, mean of {len(found)}")
+    left.set(title="best so far", xlabel="trial", ylabel="objective")
+    right.set(title="each trial", xlabel="trial")
+    for axes in (left, right):
+        whole_numbers(axes)
+    left.legend(fontsize=8)
     return "png", png(figure)
 
 

@@ -108,7 +108,7 @@ def _default_model(valid: dict[str, Any]) -> str:
 def _default_loss(valid: dict[str, Any]) -> Loss:
     """Mean squared error for a regression, binary cross-entropy for a single output, else sparse categorical.
 
-    Cross-entropy is from logits when the network ends in no activation.
+    Cross-entropy is from logits when the network ends in neither softmax nor sigmoid.
     """
     if is_regression(valid["dataset"]):
         return MeanSquaredError()
@@ -116,7 +116,7 @@ def _default_loss(valid: dict[str, Any]) -> Loss:
     if isinstance(network, Preset):
         return SparseCategoricalCrossentropy()
     nodes = nodes_of(network, 1, "linear")
-    from_logits = last_activation(nodes) == "linear"
+    from_logits = last_activation(nodes) not in ("softmax", "sigmoid")
     facts, _ = trace(nodes, shape_of(valid["dataset"]))
     if len(facts) == len(nodes) and facts[-1].output_shape == (1,):
         return BinaryCrossentropy(from_logits=from_logits)

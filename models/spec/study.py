@@ -144,7 +144,8 @@ class StudySpec(Part):
     """Or cut the training data into so many folds: each run validates on another one."""
 
     objective: Objective | None = Field(None, examples=["val_accuracy"])
-    """The metric that settings are judged by; by default the accuracy, else the loss, in validation if there is one."""
+    """The metric that settings are judged by; by default the accuracy, the absolute error or the loss, in
+    validation if there is one."""
 
     parallel: Annotated[int, Field(ge=1, le=32)] = 1
     """Jobs of this study that may wait or run at the same time."""

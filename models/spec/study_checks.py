@@ -16,7 +16,20 @@ MOST_PROBLEMS = 100
 MOST_TRIED = 20
 MOST_STEPS = 10**6
 LARGEST_SEED = 2**31 - 1
-DEFAULT_OBJECTIVES = ("val_accuracy", "val_loss", "accuracy", "loss")
+DEFAULT_OBJECTIVES = (
+    "val_accuracy",
+    "val_mean_absolute_error",
+    "val_loss",
+    "accuracy",
+    "mean_absolute_error",
+    "loss",
+)
+LOSSES = ("loss", "val_loss")
+
+INCOMPARABLE = (
+    "objective must be a metric other than the loss while the loss varies: "
+    "values of different losses cannot be compared"
+)
 
 
 @dataclass(frozen=True)
@@ -35,11 +48,13 @@ def check_study(study: StudySpec) -> CheckedStudy:
     try:
         base = Base(study)
     except SpecError as error:
-        raise SpecError([_inside("/base", problem) for problem in error.problems]) from None
+        raise SpecError([_in_body(study, problem) for problem in error.problems]) from None
     known = measured(base.spec)
-    objective = study.objective or next(name for name in DEFAULT_OBJECTIVES if name in known)
+    objective = study.objective or _default_objective(study, known)
     if objective not in known:
         _raise([problem_at(("objective",), "unknown_value", f"objective must be one of {', '.join(known)}", objective)])
+    if objective in LOSSES and _losses_vary(study):
+        _raise([problem_at(("objective",), "invalid", INCOMPARABLE, objective)])
     if base.spec.seed + study.runs - 1 > LARGEST_SEED:
         detail = f"seed must leave room for the seeds of {study.runs} runs, up to {LARGEST_SEED}"
         _raise([problem_at(("base", "seed"), "too_large", detail, base.spec.seed)])
@@ -48,6 +63,19 @@ def check_study(study: StudySpec) -> CheckedStudy:
     repeats = None if study.k_folds else study.runs
     whole = study.model_copy(update={"objective": objective, "trials": trials, "repeats": repeats})
     return CheckedStudy(whole, base, objective, settings)
+
+
+def _default_objective(study: StudySpec, known: list[str]) -> str:
+    barred = LOSSES if _losses_vary(study) else ()
+    found = next((name for name in DEFAULT_OBJECTIVES if name in known and name not in barred), None)
+    if found is None:
+        raise SpecError([Problem("/objective", "missing", INCOMPARABLE, None)])
+    return found
+
+
+def _losses_vary(study: StudySpec) -> bool:
+    varied = [p for p, choice in study.vary.items() if isinstance(choice, Range) or len(choice) > 1]
+    return any(pointer == "/loss" or pointer.startswith("/loss/") for pointer in varied)
 
 
 def measured(spec: JobSpec) -> list[str]:
@@ -239,8 +267,11 @@ def _pointers(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[str]:
         yield from _pointers(child, (*path, key))
 
 
-def _inside(outer: str, problem: Problem) -> Problem:
-    return replace(problem, pointer=outer + problem.pointer)
+def _in_body(study: StudySpec, problem: Problem) -> Problem:
+    """A problem of the base as one of the study's body: the cut into folds stands for `k_folds`."""
+    if study.k_folds is not None and problem.pointer.startswith("/dataset/validation/"):
+        return replace(problem, pointer="/k_folds", detail=problem.detail.replace("folds", "k_folds"))
+    return replace(problem, pointer=f"/base{problem.pointer}")
 
 
 def _raise(problems: list[Problem]) -> None:

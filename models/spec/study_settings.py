@@ -4,17 +4,20 @@ import copy
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from models.spec.job import JobSpec
 from models.spec.parsing import parse_spec
-from models.spec.problems import Problem, SpecError, has, shortened
+from models.spec.problems import Problem, SpecError, has
 from models.spec.study import Range, StudySpec
 
 Setting = dict[str, Any]
 Path = tuple[str, ...]
-MOST_LABEL = 60
+Apart = dict[str, dict[str, "Apart"]]
+MOST_WORDS, MOST_JSON = 80, 30  # letters of a value that is told by its type, and of one written out
+TYPE_KEYS = ("type", "name", "preset")
 # Fields whose default follows from other fields.
 DERIVED = frozenset(name for name, field in JobSpec.model_fields.items() if field.default_factory is not None)
 
@@ -141,16 +144,42 @@ def _reach(value: Any, path: Path) -> Any:
     return value
 
 
+class Labels:
+    """A few words for each setting of a study: only what differs from others, never the same for two settings."""
+
+    def __init__(self, study: StudySpec) -> None:
+        told = {pointer: choice for pointer, choice in study.vary.items() if _differs(choice)} or dict(study.vary)
+        names = _short_names(list(study.vary))
+        kinds = {pointer: _kinds(choice) for pointer, choice in told.items()}
+        count = Counter(kind for found in kinds.values() for kind in found)
+        self._names = {pointer: names[pointer] for pointer in told}
+        self._words = {
+            pointer: _words_of(names[pointer], choice, named=any(count[kind] > 1 for kind in kinds[pointer]))
+            for pointer, choice in told.items()
+            if isinstance(choice, list)
+        }
+
+    def of(self, setting: Setting) -> str:
+        """The label of one setting."""
+        return ", ".join(self._word(pointer, setting[pointer]) for pointer in self._names)
+
+    def _word(self, pointer: str, value: object) -> str:
+        text = canonical(value)
+        return self._words.get(pointer, {}).get(text) or f"{self._names[pointer]} {text}"
+
+
 def label_of(study: StudySpec, setting: Setting) -> str:
     """A few words for a setting: only what differs from others."""
-    names = _short_names(list(study.vary))
-    words = [_words(names[pointer], value, study.vary[pointer]) for pointer, value in setting.items()]
-    told = [word for (pointer, _), word in zip(setting.items(), words, strict=True) if _differs(study.vary[pointer])]
-    return ", ".join(told or words)
+    return Labels(study).of(setting)
 
 
 def _differs(choice: list[Any] | Range) -> bool:
     return isinstance(choice, Range) or len(choice) > 1
+
+
+def _kinds(choice: list[Any] | Range) -> set[str]:
+    values = choice if isinstance(choice, list) else []
+    return {kind for value in values if (kind := _type_of(value)) is not None}
 
 
 def _short_names(pointers: list[str]) -> dict[str, str]:
@@ -171,35 +200,63 @@ def _short_names(pointers: list[str]) -> dict[str, str]:
     return {pointer: shortest(pointer) for pointer in pointers}
 
 
-def _words(name: str, value: object, choice: list[Any] | Range) -> str:
-    others = choice if isinstance(choice, list) else []
+def _words_of(name: str, choice: list[Any], named: bool) -> dict[str, str]:
+    """By its canonical form what each value of a list is called: no two the same, and none long."""
+    values = {canonical(value): value for value in choice}
+    apart = _apart(choice)
+    words = {text: _told(value, apart) for text, value in values.items()}
+    words = {t: word if _type_of(values[t]) and not named else f"{name} {word}" for t, word in words.items()}
+    count = Counter(words.values())
+    for place, (text, value) in enumerate(values.items(), start=1):
+        if isinstance(value, int | float | None):
+            # Numbers that only look the same are written out.
+            words[text] = words[text] if count[words[text]] == 1 else f"{name} {text}"
+        elif count[words[text]] > 1 or _is_long(value, words[text]) or _runs_on(value):
+            words[text] = f"{name} {place}"
+    if len(set(words.values())) < len(words):
+        return {text: f"{name} {place}" for place, text in enumerate(values, start=1)}
+    return words
+
+
+def _told(value: object, apart: "Apart") -> str:
     kind = _type_of(value)
     if kind is None:
-        return f"{name} {_plain(value)}"
-    alike = [other for other in others if _type_of(other) == kind]
-    if not isinstance(value, dict) or len(alike) < 2:
-        return kind
-    fields = {key: value[key] for key in value if key not in ("type", "name", "preset")}
-    absent = object()
-    apart = {k: v for k, v in fields.items() if any(_field(other, k, absent) != v for other in alike)}
-    return " ".join([kind, *(f"{key} {_plain(inner)}" for key, inner in apart.items())])
+        return f"{value:.4g}" if isinstance(value, float) else canonical(value)
+    fields = value if isinstance(value, dict) else {}
+    inner = apart.get(kind, {})
+    return " ".join([kind, *(f"{key} {_told(fields[key], inner[key])}" for key in fields if key in inner)])
+
+
+def _apart(values: list[Any]) -> "Apart":
+    """By type the fields in which the values of that type differ, and of each the same of what is in it."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for value in values:
+        if (kind := _type_of(value)) is not None:
+            found.setdefault(kind, []).append(value if isinstance(value, dict) else {})
+    return {
+        kind: {key: _apart([value[key] for value in alike if key in value]) for key in _differing(alike)}
+        for kind, alike in found.items()
+    }
+
+
+def _differing(alike: list[dict[str, Any]]) -> set[str]:
+    keys = {key for value in alike for key in value} - set(TYPE_KEYS)
+    return {key for key in keys if len({canonical(v[key]) if key in v else None for v in alike}) > 1}
+
+
+def _is_long(value: object, words: str) -> bool:
+    return len(words) > (MOST_JSON if _type_of(value) is None else MOST_WORDS)
+
+
+def _runs_on(value: object) -> bool:
+    """Whether a bare name has a comma, which also stands between the parts of a label."""
+    return "," in (_type_of(value) or "")
 
 
 def _type_of(value: object) -> str | None:
     """What a value is called by itself: a bare name, or an object's type."""
     if isinstance(value, str):
-        return shortened(value, MOST_LABEL)
+        return value
     if isinstance(value, dict):
-        return next((value[key] for key in ("type", "name", "preset") if isinstance(value.get(key), str)), None)
+        return next((value[key] for key in TYPE_KEYS if isinstance(value.get(key), str)), None)
     return None
-
-
-def _field(value: object, key: str, absent: object) -> object:
-    return value.get(key, absent) if isinstance(value, dict) else absent
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    kind = _type_of(value)
-    return kind if kind is not None else shortened(canonical(value), MOST_LABEL)

@@ -134,7 +134,7 @@ def test_a_failed_run_costs_its_setting_and_not_the_study(database: Database, co
     assert study.status == StudyStatus.SUCCEEDED
     assert [trial.value for trial in trials] == [0.5, None, 0.5]
     assert trials[1].status == TrialStatus.FAILED
-    assert trials[1].problem == "run 1: The loss became nan in epoch 1."
+    assert trials[1].problem == "run 2: The loss became nan in epoch 1."
 
 
 def test_a_study_of_which_nothing_succeeds_failed(database: Database, coordinator: Coordinator) -> None:
@@ -161,7 +161,7 @@ def test_a_run_that_somebody_cancels_ends_and_one_that_is_deleted_is_made_again(
     to_the_end(database, study_id, coordinator.look, lambda job: [0.5])
     trials = read(database, study_id)[1]
     assert [trial.value for trial in trials] == [None, 0.5]
-    assert trials[0].problem == "run 0: the job was cancelled"
+    assert trials[0].problem == "run 1: the job was cancelled"
 
 
 def test_a_cancelled_study_gets_no_new_job(database: Database, coordinator: Coordinator) -> None:
@@ -283,6 +283,17 @@ def test_parallel_proposals_differ() -> None:
         setting = propose(asked, "val_accuracy", number, history)
         history.append(Trial(number=number, setting=setting, status=TrialStatus.RUNNING))
     assert len({trial.setting[RATE] for trial in history[11:]}) == 6
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_no_setting_is_drawn_twice_while_there_are_others(sampler: str) -> None:
+    vary = {"/optimizer": ["sgd", "adam"], "/epochs": {"low": 1, "high": 5, "step": 2}}
+    asked = StudySpec.model_validate(body(vary=vary, sampler=sampler))
+    history: list[Trial] = []
+    for number in range(1, 9):
+        setting = propose(asked, "val_accuracy", number, history)
+        history.append(Trial(number=number, setting=setting, status=TrialStatus.SUCCEEDED, value=0.5))
+    assert len({str(trial.setting) for trial in history[:6]}) == 6
 
 
 def test_a_drawn_setting_that_is_no_spec_is_a_trial_that_says_so(database: Database, coordinator: Coordinator) -> None:

@@ -7,7 +7,8 @@ from fastapi.testclient import TestClient
 from api.deps import Room
 from api.main import create_app
 from models import jobs, registry
-from models.jobs import Status
+from models.artifacts import Stored
+from models.jobs import Job, Status
 from models.settings import Settings
 from tests.api.conftest import LOCAL, claim, submit
 
@@ -194,3 +195,27 @@ def test_a_pointer_leads_into_the_body_that_was_sent(client: TestClient) -> None
     answer = client.post("/v1/jobs", json={"dataset": "spiral", "network": "cnn"})
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == ["/network"]
+
+
+def test_a_job_whose_weights_are_waited_for_stays(client: TestClient, room: Room) -> None:
+    parent = submit(client, epochs=1)["id"]
+    claim(room, parent)
+    with room.database.write() as session:
+        registry.add_artifacts(session, parent, {"epoch-1.npz": Stored("key", 1, "sum")})
+        assert jobs.move(session, parent, Status.FAILED)
+    child = submit(client, initial_weights={"job": parent, "epoch": 1})["id"]
+    refused = client.delete(f"/v1/jobs/{parent}")
+    assert refused.status_code == 409
+    assert child in refused.json()["detail"]
+    assert client.post(f"/v1/jobs/{child}/cancel").status_code == 202
+    assert client.delete(f"/v1/jobs/{parent}").status_code == 204
+
+
+def test_of_two_cancels_the_one_that_keeps_the_model_wins(client: TestClient, room: Room) -> None:
+    for bodies in ([{"keep_model": True}, {}], [{}, {"keep_model": True}]):
+        job_id = submit(client)["id"]
+        claim(room, job_id)
+        for body in bodies:
+            assert client.post(f"/v1/jobs/{job_id}/cancel", json=body).status_code == 202
+        with room.database.read() as session:
+            assert session.get_one(Job, job_id).keep_model is True

@@ -51,6 +51,12 @@ def test_every_result_is_drawn(result: dict[str, Any]) -> None:
     assert b"<svg" in result_pictures.draw("$x_1$ \\alpha ^ {", result)
 
 
+@pytest.mark.parametrize(("zeros", "told"), [(1, "zero in 1 layer "), (2, "zero in 2 layers ")])
+def test_layers_that_get_no_gradient_are_counted(zeros: int, told: str) -> None:
+    picture = result_pictures.draw("x", initialization((0.5, 1e-3), *[(0.5, 0.0)] * zeros)).decode()
+    assert f"glorot_normal, {told}" in picture
+
+
 def test_a_result_is_there_once_the_job_has_succeeded(client: TestClient, room: Room) -> None:
     job = submit(client, kind="gradient_check", gradient_check={"weights": 5})
     url = f"/v1/jobs/{job['id']}"

@@ -17,6 +17,7 @@ from api.study_curves import Line, Picture
 from api.verdicts import Outcome, holm, interval, verdict, welch
 from models import jobs, registry
 from models.jobs import Job, Status
+from models.studies import Study
 from tests.api.conftest import submit as submit_job
 from tests.factories.runs import Figures, finish_queued
 
@@ -104,7 +105,7 @@ def test_a_failed_run_leaves_its_setting_without_a_value_and_says_why(client: Te
     done = client.get(f"/v1/studies/{made['id']}").json()
     trial = done["trials"][1]
     assert (done["status"], trial["status"], trial["mean"], trial["interval"]) == ("succeeded", "failed", None, None)
-    assert trial["problem"] == trial["runs"][1]["reason"].join(["run 1: ", ""])
+    assert trial["problem"] == trial["runs"][1]["reason"].join(["run 2: ", ""])
     assert done["best"]["label"] == "rmsprop"
     assert done["verdict"][-1] == "adam has no result: not every run succeeded."
 
@@ -164,6 +165,47 @@ def test_cancel_ends_what_waits_and_asks_what_runs(client: TestClient, room: Roo
     assert client.post(url).status_code == 200
     room.coordinator.look()
     assert len(client.get("/v1/jobs", params={"study": made["id"]}).json()["data"]) == 2
+
+
+def test_a_cancelled_study_tells_what_really_ended(client: TestClient, room: Room) -> None:
+    made = submit(client, repeats=2, parallel=3)
+    room.coordinator.look()
+    finish_queued(room.database, known)
+    room.coordinator.look()  # the first setting is settled, one run of the second has ended
+    view = client.post(f"/v1/studies/{made['id']}/cancel").json()
+    existing = client.get("/v1/jobs", params={"study": made["id"]}).json()["data"]
+    assert view["progress"] == {"runs": {"done": len(existing), "total": 6}, "trials": {"done": 1, "total": 3}}
+    assert view["verdict"][0] == "The study was cancelled; 1 of 3 settings had ended."
+    assert client.get("/v1/studies").json()["data"][0]["progress"] == view["progress"]
+
+
+def test_a_large_study_cancelled_at_once_has_done_nothing(client: TestClient, room: Room) -> None:
+    room.coordinator.stop()
+    made = submit(client, vary={"/epochs": list(range(1, 101))}, repeats=3)
+    view = client.post(f"/v1/studies/{made['id']}/cancel").json()
+    assert view["progress"] == {"runs": {"done": 0, "total": 300}, "trials": {"done": 0, "total": 100}}
+    assert view["verdict"] == ["The study was cancelled; 0 of 100 settings had ended."]
+
+
+def test_a_search_without_a_valid_setting_says_so(client: TestClient, room: Room) -> None:
+    vary = {"/optimizer": ["adam", "sgd"], "/optimizer/momentum": {"low": 0.1, "high": 0.9}}
+    for seed in range(20):
+        made = submit(client, vary=vary, sampler="random", trials=1, seed=seed)
+        work(room, known, made["id"])
+        view = client.get(f"/v1/studies/{made['id']}").json()
+        if view["trials"][0]["setting"]["/optimizer"] == "adam":
+            break
+    [said] = view["verdict"]
+    assert said.startswith("No setting made a valid spec: ")
+    assert "momentum" in said
+
+
+def test_a_setting_that_was_drawn_twice_is_not_compared_with_itself() -> None:
+    twice = [Outcome(n, "a", (0.9, 0.8), '{"/epochs": 1}') for n in (1, 2)]
+    assert "nothing to compare it with" in verdict(twice, "val_accuracy", True, 2)[-1]
+    said = verdict([*twice, Outcome(3, "b", (0.1, 0.2), '{"/epochs": 2}')], "val_accuracy", True, 3)
+    assert len(said) == 2
+    assert "b (" in said[1]
 
 
 def test_a_study_that_ended_cannot_be_cancelled(client: TestClient, room: Room) -> None:
@@ -262,6 +304,17 @@ def test_a_plot_can_be_had_at_any_time(client: TestClient, room: Room) -> None:
         with Image.open(io.BytesIO(answer.content)) as picture:
             sizes.append(len(set(picture.convert("P").tobytes())))
     assert sizes[0] <= sizes[1]
+
+
+def test_a_legend_tells_long_labels_apart(client: TestClient, room: Room) -> None:
+    decay = {"type": "inverse_time_decay", "initial_learning_rate": 1.0, "decay_steps": 1}
+    rates = [{"type": "sgd", "learning_rate": decay | {"decay_rate": rate}} for rate in (0.1, 0.01)]
+    made = submit(client, vary={"/optimizer": rates}, parallel=2)
+    room.coordinator.look()
+    finish_queued(room.database, lambda job: [0.5])
+    with room.database.read() as session:
+        picture = study_curves.gather(session, session.get_one(Study, made["id"]))
+    assert len({line.legend for line in picture.lines}) == 2
 
 
 def lines(count: int) -> list[Line]:

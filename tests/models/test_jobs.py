@@ -169,3 +169,20 @@ def test_moments_come_back_in_utc(database: Database) -> None:
     job = read(database, new_job(database))
     assert job.created_at.utcoffset() is not None
     assert job.created_at.utcoffset().total_seconds() == 0  # type: ignore[union-attr]
+
+
+def test_the_most_urgent_goes_next_and_of_equals_the_oldest(database: Database) -> None:
+    first, second, urgent, gpu = (
+        new_job(database, **way) for way in ({}, {}, {"priority": 9}, {"priority": 9, "device": "gpu"})
+    )
+    with database.read() as session:
+        assert [job.id for job in jobs.waiting(session, ["auto", "cpu"], 5)] == [urgent.id, first.id, second.id]
+        assert [job.id for job in jobs.waiting(session, ["gpu"], 5)] == [gpu.id]
+
+
+def test_who_waits_for_the_weights_of_a_job_is_known(database: Database) -> None:
+    parent, other = new_job(database), new_job(database)
+    child = new_job(database, initial_weights={"job": parent.id, "epoch": 1})
+    with database.read() as session:
+        assert jobs.waits_for_weights_of(session, parent.id) == child.id
+        assert jobs.waits_for_weights_of(session, other.id) is None

@@ -6,15 +6,17 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 
 from models import jobs, workers
 from models.history import Epoch, epochs_after
 from models.jobs import Job, Status
+from models.references import kept_epochs
 from models.settings import Settings
 from models.spec import parse_spec
 from worker import export, training
-from worker.attempt import try_job
+from worker.attempt import try_job, try_next
 from worker.callbacks import Publisher
 from worker.checkpoints import CheckpointKeeper
 from worker.slot import Slot
@@ -283,3 +285,34 @@ def test_a_network_that_blew_up_with_a_finite_loss_has_diverged(slot: Slot, monk
     job, rows = read(slot, job_id)
     assert (job.status, job.failure_kind, len(rows)) == (Status.FAILED, "diverged", 1)
     assert "not finite" in (job.failure_message or "")
+
+
+def test_the_job_that_should_go_next_is_taken_whatever_the_message_was_about(slot: Slot) -> None:
+    late, urgent, gpu = (
+        submit(slot, epochs=1, **way) for way in ({}, {"priority": 9}, {"device": "gpu", "priority": 9})
+    )
+    try_next(slot)
+    assert [read(slot, job_id)[0].status for job_id in (late, urgent, gpu)] == ["queued", "succeeded", "queued"]
+    try_next(slot)
+    try_next(slot)
+    assert [read(slot, job_id)[0].status for job_id in (late, urgent, gpu)] == ["succeeded", "succeeded", "queued"]
+
+
+def test_a_model_kept_before_its_time_leaves_its_weights_too(slot: Slot) -> None:
+    job_id = submit(slot, epochs=100_000, max_seconds=1.0)
+    try_job(slot, job_id)
+    job, rows = read(slot, job_id)
+    assert job.status == Status.SUCCEEDED
+    with slot.database.read() as session:
+        assert kept_epochs(session, job_id) == [rows[-1].epoch]
+
+
+def test_a_file_that_answers_with_no_number_means_that_training_diverged(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = onnxruntime.InferenceSession.run
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", lambda *args: [answer * np.nan for answer in run(*args)])
+    job_id = submit(slot, epochs=1)
+    try_job(slot, job_id)
+    job = read(slot, job_id)[0]
+    assert (job.status, job.failure_kind) == (Status.FAILED, "diverged")

@@ -148,22 +148,36 @@ def _sentences(entries: list[dict[str, Any]], smooth: list[dict[str, Any]], larg
         worst = max(wrong, key=_error)
         places = ", ".join(dict.fromkeys(entry["variable"] for entry in wrong))
         told.append(
-            f"{len(wrong)} of {len(smooth)} gradients are wrong, in {places}; the worst, of {worst['variable']} at "
-            f"{worst['index']}, is {_told(worst['backpropagated'])} by back-propagation and "
+            f"{len(wrong)} of {len(smooth)} gradients {_be(wrong)} wrong, in {places}; the worst, of "
+            f"{worst['variable']} at {worst['index']}, is {_told(worst['backpropagated'])} by back-propagation and "
             f"{_told(worst['numerical'])} by differences."
         )
     else:
         told.append(
-            f"Back-propagation agrees with differences of the loss at all {len(smooth)} weights: the largest relative "
-            f"error is {largest:.1e}, less than {TOLERANCE:g}."
+            f"Back-propagation agrees with differences of the loss at {_agreeing(len(smooth), len(entries))}: the "
+            f"largest relative error is {largest:.1e}, less than {TOLERANCE:g}."
         )
     if kinks := [entry for entry in entries if entry["kink"]]:
         places = ", ".join(dict.fromkeys(entry["variable"] for entry in kinks))
         told.append(
-            f"{len(kinks)} weights, in {places}, are left out: the loss has a kink there, of relu or max-pooling, or "
-            "bends too strongly for the step; a smaller step may help."
+            f"{_weights(len(kinks))}, in {places}, {_be(kinks)} left out: the loss has a kink there, of relu or "
+            "max-pooling, or bends too strongly for the step; a smaller step may help."
         )
     return told
+
+
+def _agreeing(smooth: int, drawn: int) -> str:
+    if smooth < drawn:
+        return f"{smooth} of {drawn} weights"
+    return "the only weight drawn" if drawn == 1 else f"all {drawn} weights"
+
+
+def _weights(count: int) -> str:
+    return "1 weight" if count == 1 else f"{count} weights"
+
+
+def _be(several: Sequence[Any]) -> str:
+    return "is" if len(several) == 1 else "are"
 
 
 def _error(entry: dict[str, Any]) -> float:

@@ -5,6 +5,7 @@ networks (2010), https://proceedings.mlr.press/v9/glorot10a.html, and of K. He e
 (2015), https://arxiv.org/abs/1502.01852: how far the values spread in each layer, and how far the gradients do.
 """
 
+import math
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from models.spec import JobSpec, Node
+from models.spec import JobSpec, Node, output_kind
 from models.spec.initializers import Initializer
 from models.spec.layers.base import WeightedPart
 from worker.data import Split
@@ -36,7 +37,8 @@ def compare_initializers(
     """The result of a job of the kind `initialization`, as JSON.
 
     For each initializer: `label`, `loss`, and for every layer with weights or an activation, in order, `outputs` (mean,
-    stddev, quantiles, zeros, saturated, histogram), `output_gradient` and `kernel_gradients` (stddev, mean_absolute).
+    stddev, quantiles, zeros, saturated, histogram), `output_gradient` and `kernel_gradients` (stddev, mean_absolute),
+    `size`, how many values the layer gives for an example, and `equal_units`, whether all its units give the same.
     The loss is the spec's without penalties, which would cover what comes back through the layers. The gradient of a
     last softmax or sigmoid is that of its logits, from which Keras computes the loss. A number that is not finite is
     null, and its path is in `nonfinite`.
@@ -51,7 +53,8 @@ def compare_initializers(
         found.append(one | _spread(spec, network, batch))
         if steps is not None:
             steps.reach(number, f"{one['label']}: loss {_told(found[-1]['loss'])}")
-    return {"kind": "initialization", "examples": len(batch.inputs), "initializers": found, "summary": sentences(found)}
+    told = sentences(found, _chance(spec))
+    return {"kind": "initialization", "examples": len(batch.inputs), "initializers": found, "summary": told}
 
 
 def label_of(initializer: Initializer) -> str:
@@ -60,6 +63,17 @@ def label_of(initializer: Initializer) -> str:
     told = (f"{value:g}" if isinstance(value, float) else str(value) for value in given.values())
     arguments = ", ".join(map("=".join, zip(given, told, strict=True)))
     return f"{initializer.type}({arguments})" if arguments else initializer.type
+
+
+def _chance(spec: JobSpec) -> float | None:
+    """The loss of guessing, with the same probability for every class; None for losses that are no cross-entropy."""
+    match spec.loss.type:
+        case "binary_crossentropy":
+            return math.log(2)
+        case "categorical_crossentropy" | "sparse_categorical_crossentropy" | "kl_divergence":
+            return math.log(output_kind(spec).outputs)
+        case _:
+            return None
 
 
 def _draw_kernels(spec: JobSpec, network: keras.Model, initializer: Initializer) -> None:
@@ -115,6 +129,8 @@ def _layer(
         "type": node.layer.type,
         "activation": name,
         "has_kernel": bool(kernels),
+        "size": int(np.prod(output.shape[1:])),
+        "equal_units": output.shape[-1] > 1 and bool(np.isclose(output, output[..., :1]).all()),
         "outputs": outputs,
         "output_gradient": checked("output_gradient", _sizes(slope)),
         "kernel_gradients": [

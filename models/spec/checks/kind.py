@@ -9,11 +9,15 @@ from models.spec.kinds import unused_by
 
 
 def kind_faults(spec: JobSpec) -> Iterator[Fault]:
-    """Fields without a meaning for this kind, and the members that an ensemble lacks."""
+    """Fields without a meaning for this kind, initializers named twice, and the members that an ensemble lacks."""
     for name in sorted(spec.model_fields_set & unused_by(spec.kind)):
         value = spec.model_dump(mode="json", include={name}, context={"whole": True}).get(name)
         if value is not None:
             yield Fault((name,), "unknown_key", f"{name} has no meaning for a job of the kind {spec.kind}", value)
+    if len(set(spec.initialization.kernel_initializers)) < len(spec.initialization.kernel_initializers):
+        named = spec.initialization.model_dump(mode="json")["kernel_initializers"]
+        detail = "kernel_initializers must name each initializer once"
+        yield Fault(("initialization", "kernel_initializers"), "duplicate", detail, named)
     if spec.ensemble is not None and spec.ensemble.combine == "vote" and is_regression(spec.dataset):
         yield Fault(("ensemble", "combine"), "invalid", f"combine must be average for {spec.dataset.name}", "vote")
     if spec.kind == "ensemble" and spec.ensemble is None:

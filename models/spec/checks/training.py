@@ -58,9 +58,10 @@ def _loss(spec: JobSpec) -> Iterator[Fault]:
             path = ("loss", "from_logits")
             if loss.from_logits and ends_in == normaliser:
                 yield Fault(path, "invalid", f"from_logits must be false for a network that ends in {ends_in}", True)
-            if not loss.from_logits and ends_in == "linear":
+            if not loss.from_logits and ends_in not in ("softmax", "sigmoid"):
                 detail = (
-                    f"from_logits must be true for a network that ends in raw scores, or let it end in {normaliser}"
+                    f"from_logits must be true for a network that ends in {ends_in}, which gives scores and no "
+                    f"probabilities; or let it end in {normaliser}"
                 )
                 yield Fault(path, "invalid", detail, False)
 

@@ -142,7 +142,7 @@ class _Pooling(LayerPart):
 
     @property
     def detail(self) -> str:
-        return words(self.pool_size, self.padding)
+        return words(self.pool_size, self.strides and f"strides {words(self.strides)}", self.padding)
 
 
 class MaxPooling2D(_Pooling):

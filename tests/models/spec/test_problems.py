@@ -94,6 +94,11 @@ BAD = [
     (mnist(name="\ud800"), "/name", "bad_unicode"),
     (mnist(name="x" * 101), "/name", "too_long"),
     (mnist(tags=["a", "a"]), "/tags", "duplicate"),
+    (
+        mnist(kind="initialization", initialization={"kernel_initializers": ["zeros", {"type": "zeros"}]}),
+        "/initialization/kernel_initializers",
+        "duplicate",
+    ),
     (mnist(tags=[""]), "/tags/0", "too_short"),
     (mnist(tags=[str(n) for n in range(21)]), "/tags", "too_long"),
     (mnist(tags="a"), "/tags", "wrong_type"),

@@ -1,5 +1,6 @@
 """The grammar of studies: what is valid, where each mistake is pointed at, and what settings become."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from models.spec import Problem, SpecError, parse_spec, problems_from
 from models.spec.metrics_direction import higher_is_better
 from models.spec.study import StudySpec
 from models.spec.study_checks import CheckedStudy, check_study, last_step
-from models.spec.study_settings import canonical, grid, label_of
+from models.spec.study_settings import Labels, canonical, grid, label_of
 from tests.models.spec.strategies import specs
 
 DENSE = {
@@ -21,6 +22,7 @@ DENSE = {
     },
 }
 UNITS = "/network/layers/1/units"
+FEW = {"dataset": {"name": "polynomial", "degree": 3, "samples": 4}}
 RATE = {"low": 1e-5, "high": 0.1, "log": True}
 
 
@@ -230,12 +232,27 @@ def test_runs_differ_by_seed_or_by_fold() -> None:
     [
         ({"dataset": "digits"}, "val_accuracy"),
         ({"dataset": "digits", "metrics": []}, "val_loss"),
+        (FEW, "val_mean_absolute_error"),
+        (FEW | {"metrics": []}, "val_loss"),
         ({"dataset": {"name": "digits", "validation": "none"}}, "accuracy"),
         ({"dataset": {"name": "digits", "validation": "none"}, "metrics": []}, "loss"),
     ],
 )
 def test_the_objective_is_the_best_that_is_measured(base: dict[str, Any], objective: str) -> None:
     assert checked(base=base).objective == objective
+
+
+def test_values_of_different_losses_are_not_compared() -> None:
+    vary = {"/loss": ["categorical_crossentropy", "mean_squared_error"]}
+    assert checked(vary=vary).objective == "val_accuracy"
+    assert mistakes(vary=vary, objective="val_loss") == [("/objective", "invalid")]
+    assert mistakes(vary={"/loss/label_smoothing": [0.0, 0.1]}, objective="loss") == [("/objective", "invalid")]
+    assert mistakes(vary=vary, base={"dataset": "digits", "metrics": []}) == [("/objective", "missing")]
+    assert mistakes(vary={"/loss": ["mean_squared_error"], "/epochs": [1, 2]}, objective="val_loss") == []
+
+
+def test_folds_that_cannot_be_cut_are_told_of_k_folds() -> None:
+    assert [pointer for pointer, _ in mistakes(base=FEW, k_folds=5)] == ["/k_folds"]
 
 
 def test_short_forms_of_metrics_are_known() -> None:
@@ -273,6 +290,28 @@ def test_labels_say_what_differs_and_no_more() -> None:
     ]
     twins = StudySpec.model_validate(body(base=DENSE, vary={UNITS: [8, 9], "/network/layers/2/units": [10, 10.0]}))
     assert label_of(twins, {UNITS: 8, "/network/layers/2/units": 10}) == "layers/1/units 8, layers/2/units 10"
+
+
+def labels(base: dict[str, Any] | None = None, **vary: Any) -> list[str]:
+    study = StudySpec.model_validate(body(base=base or {"dataset": "digits"}, **vary))
+    return [label_of(study, setting) for setting in grid(study)]
+
+
+def test_labels_are_short_and_tell_settings_apart() -> None:
+    networks = [{"layers": [*DENSE["network"]["layers"], f"flatten{n}"]} for n in range(3)]  # type: ignore[index]
+    assert labels(vary={"/network": networks}) == ["network 1", "network 2", "network 3"]
+    kernel, bias = "/network/layers/1/kernel_initializer", "/network/layers/1/bias_initializer"
+    assert labels(vary={kernel: ["zeros", "ones"], bias: ["zeros"]}) == ["zeros", "ones"]
+    assert labels(vary={kernel: ["zeros", "he_normal"], bias: ["zeros", "ones"]})[1:3] == [
+        "kernel_initializer zeros, bias_initializer ones",
+        "kernel_initializer he_normal, bias_initializer zeros",
+    ]
+    rates = [{"type": "sgd", "learning_rate": {"type": "cosine_decay", "decay_steps": n}} for n in (1, 2)]
+    said = [f"sgd learning_rate cosine_decay decay_steps {n}" for n in (1, 2)]
+    assert labels(vary={"/optimizer": [*rates, "adam"]}) == [*said, "adam"]
+    assert labels(vary={"/x": [0.123456, 0.123457, 0.5]}) == ["x 0.123456", "x 0.123457", "x 0.5"]
+    ranged = StudySpec.model_validate(body(vary={"/x": {"low": 0.1, "high": 0.2}}, sampler="random"))
+    assert label_of(ranged, {"/x": 0.123456}) != label_of(ranged, {"/x": 0.123457})
 
 
 @pytest.mark.parametrize(
@@ -314,6 +353,17 @@ known_keys = [
     "/kind",
     "/~2",
 ]
+named = st.sampled_from(["a", "a, b", "b", "b, c", "c", 1, 1.0, True, None, "1", {"type": "a"}, [1, 2], "x" * 99])
+
+
+@given(st.dictionaries(st.sampled_from(["/p/a", "/q/a", "/p/b", "/1"]), st.lists(named, min_size=1), min_size=1))
+def test_no_two_settings_have_the_same_label(vary: dict[str, list[Any]]) -> None:
+    study = StudySpec.model_validate(body(vary=vary))
+    settings = list(itertools.islice(grid(study), 200))
+    made = Labels(study)
+    assert len({made.of(setting) for setting in settings}) == len({canonical(setting) for setting in settings})
+
+
 pointers = st.sampled_from(known_keys) | st.text("/~01ao", max_size=6)
 fitting = st.sampled_from(["sgd", {"type": "sgd"}, 0.5, 3, [3, 8], "mnist"])
 ranges = st.fixed_dictionaries(

@@ -177,6 +177,8 @@ BAD = [
     ),
     (network("flatten", SCORES, loss="kl_divergence"), "/loss", "invalid"),
     (network("flatten", {**END, "activation": "relu"}, loss={"type": "kl_divergence"}), "/loss/type", "invalid"),
+    (network("flatten", {**END, "activation": "relu"}, loss="categorical_crossentropy"), "/loss", "invalid"),
+    (two(TANH, loss="binary_crossentropy"), "/loss", "invalid"),
     (network("flatten", SCORES, loss="binary_crossentropy"), "/loss", "invalid"),
     (two({**TANH, "activation": "sigmoid"}, loss="kl_divergence"), "/network/layers/1", "output_shape"),
     (two(TANH, loss="categorical_hinge"), "/network/layers/1", "output_shape"),
