@@ -67,7 +67,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take back; on SQLite only a backup is a way back."""
     if op.get_bind().dialect.name == "sqlite":
-        raise NotImplementedError("SQLite cannot drop jobs.study_id without losing history: restore a backup instead.")
+        raise RuntimeError("SQLite cannot drop jobs.study_id without losing history: restore a backup instead.")
     op.drop_index(op.f("ix_jobs_study_id_trial_repeat"), "jobs")
     op.drop_index(op.f("ix_jobs_study_id_jobs_id"), "jobs")
     for column in ("repeat", "trial", "study_id"):

@@ -78,4 +78,10 @@ def _outputs(spec: JobSpec, nodes: Sequence[Node], facts: list[LayerSummary]) ->
         detail = f"{task} needs a network that ends in {wanted}"
         yield Fault(place, "output_shape", detail, shape[0], "outputs")
     elif not any(layer.trainable_parameters for layer in facts):
-        yield Fault(place, "invalid", "the network has nothing to learn: add a dense or conv2d layer", 0, "parameters")
+        yield Fault(
+            place,
+            "invalid",
+            "the network has nothing to learn: add a dense or conv2d layer, or let one be trainable",
+            0,
+            "parameters",
+        )
