@@ -28,6 +28,8 @@ class Yard:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # The tests themselves may run under nohup, which children would take over.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )
 
     def output(self) -> str:
