@@ -13,7 +13,8 @@ from models import jobs
 from models.artifacts import drop_checkpoints
 from models.jobs import FailureKind, Status
 from models.spec import JobSpec
-from models.spec import training as spec_training
+from models.spec.training import EarlyStopping as EarlyStoppingSpec
+from models.spec.training import ReduceOnPlateau, rises
 from worker import data, training
 from worker.callbacks import Diverged, EarlyStopping, Interrupted, Progress, Publisher, ReduceLROnPlateau, resume
 from worker.checkpoints import CheckpointKeeper, restore
@@ -105,7 +106,7 @@ class Attempt:
         """Load, train, and end the job."""
         with tf.device("/CPU:0") if self.spec.device == "cpu" else nullcontext():
             if self.spec.kind != "train":
-                self._look()
+                self._run_kind()
                 return
             learned = self._learn()
             if learned is None:
@@ -113,7 +114,7 @@ class Attempt:
             finish(self.hold, self.spec, learned)
         _drop_checkpoints(self.hold)
 
-    def _look(self) -> None:
+    def _run_kind(self) -> None:
         """Do what the kind says that does not train; an attempt always begins at the beginning."""
         try:
             run_kind(self.hold, self.spec, self._load())
@@ -223,9 +224,9 @@ class Attempt:
             _drop_checkpoints(self.hold)
 
 
-def _arguments(watcher: spec_training.EarlyStopping | spec_training.ReduceOnPlateau) -> dict[str, Any]:
+def _arguments(watcher: EarlyStoppingSpec | ReduceOnPlateau) -> dict[str, Any]:
     """What Keras's callback takes. Its own `auto` knows no direction for some metrics, so it is told."""
-    return {**watcher.model_dump(), "mode": "max" if spec_training.rises(watcher) else "min"}
+    return {**watcher.model_dump(), "mode": "max" if rises(watcher) else "min"}
 
 
 def _drop_checkpoints(hold: Hold) -> None:

@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from models.spec import JobSpec
 from worker.callbacks import Diverged
+from worker.layers import in_float64
 
 INPUT, OUTPUT = "image", "output"
 TOLERANCE = 1e-4
@@ -31,13 +32,13 @@ def export_keras(twin: keras.Model) -> bytes:
         return path.read_bytes()
 
 
-def export_onnx(spec: JobSpec, twin: keras.Model) -> bytes:
-    """The ONNX file of `twin`, the network of `spec` for serving.
+def export_onnx(twin: keras.Model) -> bytes:
+    """The ONNX file of `twin`, a network for serving.
 
     It has one input, `image` (batch, 28, 28, 1) of float32 pixels, and one output, `output` (batch, outputs), also
     float32; the batch is of any size.
     """
-    source = _with_plain_gelu(twin) if spec.kind == "ensemble" or _uses_gelu(spec) else twin
+    source = _with_plain_gelu(twin) if list(_gelus(twin)) else twin
     shape = (None, *twin.input_shape[1:])
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # Keras asks NumPy for `np.object` to see whether it has to mend tf2onnx; NumPy warns that it will be back.
@@ -86,37 +87,27 @@ def _difference(answers: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
 
 def _in_float64(twin: keras.Model, images: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
     """What `twin` answers when it computes in float64."""
-
-    def longer(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return type(layer).from_config(_with_dtype(layer.get_config(), "float64"))
-
-    exact = keras.models.clone_model(twin, clone_function=longer)
+    exact = keras.models.clone_model(twin, clone_function=in_float64)
     exact.set_weights(twin.get_weights())
     with keras.device("cpu:0"):
         answers: npt.NDArray[Any] = keras.ops.convert_to_numpy(exact(images.astype(np.float64), training=False))
     return answers
 
 
-def _with_dtype(config: Any, dtype: str) -> Any:
-    """A layer's configuration with another dtype, that of layers inside it too."""
-    if isinstance(config, dict):
-        return {key: dtype if key == "dtype" else _with_dtype(value, dtype) for key, value in config.items()}
-    return config
-
-
-def _uses_gelu(spec: JobSpec) -> bool:
-    chosen = [getattr(node.layer, name, None) for node in spec.nodes for name in ACTIVATIONS_OF_A_LAYER]
-    return any(activation is not None and activation.type == "gelu" for activation in chosen)
+def _gelus(network: keras.Model) -> Iterator[tuple[Any, str]]:
+    """Every object that holds a gelu, and the attribute under which it does."""
+    for layer in network.layers:
+        holder = getattr(layer, "cell", layer)  # a recurrent layer only shows what its cell has
+        for name in ACTIVATIONS_OF_A_LAYER:
+            if getattr(holder, name, None) is keras.activations.gelu:
+                yield holder, name
 
 
 def _with_plain_gelu(twin: keras.Model) -> keras.Model:
     """A copy of `twin` whose gelu is written with erf: TensorFlow's own uses erfc, which ONNX does not have."""
     copy = keras.models.clone_model(twin)
-    for layer in copy.layers:
-        holder = getattr(layer, "cell", layer)  # a recurrent layer only shows what its cell has
-        for name in ACTIVATIONS_OF_A_LAYER:
-            if getattr(holder, name, None) is keras.activations.gelu:
-                setattr(holder, name, _gelu)
+    for holder, name in _gelus(copy):
+        setattr(holder, name, _gelu)
     copy.set_weights(twin.get_weights())
     return copy
 

@@ -61,8 +61,20 @@ SEEDED = {
     "lecun_normal": keras.initializers.LecunNormal,
     "lecun_uniform": keras.initializers.LecunUniform,
 }
+EXACTLY = {"dtype": "float64", "dropout": 0.0, "recurrent_dropout": 0.0}
 # What a layer draws random numbers for; the position makes its seed, so a new role goes to the end.
 ROLES = ("kernel", "bias", "dropout", "recurrent", "depthwise", "pointwise")
+
+
+def in_float64(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """The same layer without its weights, computing in float64, layers inside it too, and without dropout in a cell."""
+    return type(layer).from_config(_exactly(layer.get_config()))
+
+
+def _exactly(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {key: EXACTLY.get(key, _exactly(value)) for key, value in config.items()}
+    return [_exactly(entry) for entry in config] if isinstance(config, list) else config
 
 
 class LayerBuilder:

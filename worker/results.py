@@ -58,7 +58,7 @@ def finish(hold: Hold, spec: JobSpec, learned: Learned) -> None:
     twin = build_network(spec, learned.scaling, serving=True)
     copy_weights(learned.model.network, twin)
     reasons = Reasons(_reason(learned), f"cancelled after epoch {learned.progress.epoch}, the model was kept")
-    keep(hold, spec, twin, split, evaluation, evaluation | measure(spec, twin, split), reasons)
+    keep(hold, spec, twin, split, evaluation, evaluation | measure_in_detail(spec, twin, split), reasons)
 
 
 def keep(
@@ -99,7 +99,7 @@ def keep(
         log.info("%s: %s:%d, %s", hold.job.id, version.name, version.version, evaluation)
 
 
-def measure(spec: JobSpec, twin: keras.Model, split: Split) -> dict[str, Any]:
+def measure_in_detail(spec: JobSpec, twin: keras.Model, split: Split) -> dict[str, Any]:
     """What `twin` does on the test set, in detail. Raises Diverged when an answer is not finite."""
     outputs = twin.predict(split.x_test.astype(np.float32), batch_size=training.EVALUATION_BATCH, verbose=0)
     if not np.isfinite(outputs).all():
@@ -111,7 +111,7 @@ def measure(spec: JobSpec, twin: keras.Model, split: Split) -> dict[str, Any]:
 
 def _export(hold: Hold, spec: JobSpec, twin: keras.Model, split: Split) -> dict[str, Stored]:
     """Write the artifacts where this attempt's belong; the ONNX file has proved to answer as Keras does."""
-    onnx = export.export_onnx(spec, twin)
+    onnx = export.export_onnx(twin)
     export.verify_onnx(onnx, twin, split.x_test[:VERIFIED_IMAGES].astype(np.float32))
     files = {
         "model.keras": export.export_keras(twin),

@@ -10,17 +10,12 @@ MOST_EPOCHS = 20
 MOST_BYTES = 64_000_000  # of one job's weights in all
 
 
-def keeps_weights(spec: JobSpec, epoch: int) -> bool:
-    """Whether the weights after `epoch`, counted from 1, are kept.
-
-    Those of every epoch are while there are at most 20 and 64 MB of them in all, else of every n-th, evenly. The last
-    epoch's always are; which one that is early stopping decides.
-    """
-    return epoch % kept_every(spec) == 0 or epoch == spec.epochs
-
-
 def kept_every(spec: JobSpec) -> int:
-    """The weights of every n-th epoch are kept: this n."""
+    """The weights of every n-th epoch, counted from 1, are kept: this n.
+
+    It is 1 while there are at most 20 epochs and 64 MB of weights in all. Those of the last epoch are always kept;
+    which one that is early stopping decides.
+    """
     layers, _ = trace(spec.nodes, shape_of(spec.dataset))
     size = 4 * sum(layer.parameters for layer in layers)
     return ceil(spec.epochs / max(1, min(MOST_EPOCHS, MOST_BYTES // max(size, 1))))

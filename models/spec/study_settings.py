@@ -168,11 +168,6 @@ class Labels:
         return self._words.get(pointer, {}).get(text) or f"{self._names[pointer]} {text}"
 
 
-def label_of(study: StudySpec, setting: Setting) -> str:
-    """A few words for a setting: only what differs from others."""
-    return Labels(study).of(setting)
-
-
 def _differs(choice: list[Any] | Range) -> bool:
     return isinstance(choice, Range) or len(choice) > 1
 

@@ -46,7 +46,7 @@ def everything() -> tuple[JobSpec, keras.Model, bytes]:
             LOGITS,
         )
     )
-    return spec, twin, export_onnx(spec, twin)
+    return spec, twin, export_onnx(twin)
 
 
 def test_onnx_answers_as_keras(everything: tuple[JobSpec, keras.Model, bytes]) -> None:
@@ -77,8 +77,8 @@ def test_every_activation_survives(activation: str) -> None:
         {"type": "activation", "activation": activation},
         LOGITS,
     ]
-    spec, twin = twin_of(network(*layers))
-    assert verify_onnx(export_onnx(spec, twin), twin, IMAGES) < 1e-5
+    _, twin = twin_of(network(*layers))
+    assert verify_onnx(export_onnx(twin), twin, IMAGES) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_every_activation_survives(activation: str) -> None:
     ids=["mlp", "cnn", "mixed", "binary", "conv"],
 )
 def test_whole_networks(body: Body) -> None:
-    spec, twin = twin_of(body)
-    assert verify_onnx(export_onnx(spec, twin), twin, IMAGES) < 1e-5
+    _, twin = twin_of(body)
+    assert verify_onnx(export_onnx(twin), twin, IMAGES) < 1e-5
 
 
 def test_exporting_prints_nothing_and_changes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    spec, twin = twin_of(network("flatten", {"type": "dense", "units": 4, "activation": "gelu"}, END))
+    _, twin = twin_of(network("flatten", {"type": "dense", "units": 4, "activation": "gelu"}, END))
     before = np.array(twin(IMAGES))
-    export_onnx(spec, twin)
+    export_onnx(twin)
     export_keras(twin)
     assert capfd.readouterr().out == ""
     assert np.array_equal(twin(IMAGES), before)
@@ -129,7 +129,7 @@ def test_large_weights_on_unscaled_pixels_are_no_fault_of_the_file() -> None:
     twin = build_network(spec, (1.0, 0.0), serving=True)
     twin.set_weights([5 * weight for weight in twin.get_weights()])
     images = np.random.default_rng(2).integers(0, 256, (256, 28, 28, 1)).astype(np.float32)
-    content = export_onnx(spec, twin)
+    content = export_onnx(twin)
     assert 1e-4 < verify_onnx(content, twin, images) < 1e-1
     twin.layers[-1].bias.assign_add([1.0] + [0.0] * 9)
     with pytest.raises(ExportError, match="differ"):
@@ -148,9 +148,9 @@ def test_a_file_of_another_shape_is_refused(everything: tuple[JobSpec, keras.Mod
 
 
 def test_answers_that_are_not_numbers_are_refused() -> None:
-    spec, twin = twin_of(network("flatten", END))
+    _, twin = twin_of(network("flatten", END))
     twin.set_weights([np.full_like(weight, np.nan) for weight in twin.get_weights()])
-    content = export_onnx(spec, twin)
+    content = export_onnx(twin)
     onnx.checker.check_model(onnx.load(io.BytesIO(content)))
     with pytest.raises(Diverged, match="no numbers"):
         verify_onnx(content, twin, IMAGES)

@@ -210,7 +210,7 @@ def test_the_twin_of_a_graph_joins_what_is_left() -> None:
     assert (twin.get_layer("memory").dropout, twin.get_layer("memory").recurrent_dropout) == (0, 0)
     assert not twin.losses
     assert np.allclose(twin(IMAGES), keras.ops.softmax(trained(IMAGES)), atol=1e-6)
-    assert verify_onnx(export_onnx(spec, twin), twin, IMAGES) < 1e-5
+    assert verify_onnx(export_onnx(twin), twin, IMAGES) < 1e-5
 
 
 GELU, LEAKY = "gelu", {"type": "leaky_relu", "negative_slope": 0.3}
@@ -259,7 +259,7 @@ def moved(twin: keras.Model) -> keras.Model:
 def test_each_new_layer_answers_the_same_in_onnx_and_in_its_file(layers: list[Any], tmp_path: Path) -> None:
     spec = parse_spec(network(*layers, END))
     twin = moved(build_network(spec, UNIT, serving=True))
-    assert verify_onnx(export_onnx(spec, twin), twin, IMAGES) < 1e-5
+    assert verify_onnx(export_onnx(twin), twin, IMAGES) < 1e-5
     path = tmp_path / "model.keras"
     path.write_bytes(export_keras(twin))
     assert np.array_equal(keras.saving.load_model(path, safe_mode=True)(IMAGES), twin(IMAGES))
@@ -277,4 +277,4 @@ def test_any_network_answers_the_same_in_onnx(body: Body) -> None:
     twin.set_weights([np.abs(random.normal(0, 0.1, weight.shape)) for weight in twin.get_weights()])
     inputs = random.integers(0, 256, (5, *twin.input_shape[1:])).astype(np.float32)
     assume(np.isfinite(twin(inputs)).all())
-    verify_onnx(export_onnx(spec, twin), twin, inputs)
+    verify_onnx(export_onnx(twin), twin, inputs)

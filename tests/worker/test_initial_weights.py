@@ -59,6 +59,12 @@ def test_every_epoch_of_a_short_job_leaves_its_weights(slot: Slot) -> None:
     assert not same(first["dense_1"], last["dense_1"])
 
 
+def test_a_longer_job_leaves_those_of_every_second_epoch_and_the_last(slot: Slot) -> None:
+    job = train(slot, epochs=21)
+    with slot.database.read() as session:
+        assert kept_epochs(session, job.id) == [*range(2, 21, 2), 21]
+
+
 def test_frozen_layers_keep_what_the_other_model_learned(slot: Slot) -> None:
     before = train(slot, model="parent")
     frozen = {"layers": ["flatten", DENSE | {"trainable": False}, END]}

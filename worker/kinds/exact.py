@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from models.spec import JobSpec
 from worker.kinds.batch import Batch
+from worker.layers import in_float64
 from worker.losses import build_loss
 from worker.network import build_network
 
 MOVED_BY = 0.01
 """Standard deviation by which weights that all begin with one value are moved."""
-EXACTLY = {"dtype": "float64", "dropout": 0.0, "recurrent_dropout": 0.0}
 _NOISE = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout2D,
@@ -77,11 +77,4 @@ class ExactLoss:
 def _exact(layer: Any) -> Any:
     if isinstance(layer, _NOISE):
         return keras.layers.Identity(name=layer.name, dtype="float64")
-    return type(layer).from_config(_in_float64(layer.get_config()))
-
-
-def _in_float64(config: Any) -> Any:
-    """The configuration with every dtype float64, those of layers inside a layer too, and no dropout in a cell."""
-    if isinstance(config, dict):
-        return {key: EXACTLY.get(key, _in_float64(value)) for key, value in config.items()}
-    return [_in_float64(entry) for entry in config] if isinstance(config, list) else config
+    return in_float64(layer)

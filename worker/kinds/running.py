@@ -1,6 +1,5 @@
 """One attempt at a job that does not train, from its examples to its last status."""
 
-import logging
 from typing import Any, assert_never
 
 from models.history import Result
@@ -13,10 +12,7 @@ from worker.kinds.ensemble import combine, gather, measure
 from worker.kinds.gradient_check import check_gradients
 from worker.kinds.initialization import compare_initializers
 from worker.kinds.steps import Steps
-from worker.results import Reasons, keep
-from worker.results import measure as measure_in_detail
-
-log = logging.getLogger(__name__)
+from worker.results import Reasons, keep, measure_in_detail
 
 
 def run_kind(hold: Hold, spec: JobSpec, split: Split) -> None:

@@ -12,7 +12,7 @@ from models.spec import Problem, SpecError, parse_spec, problems_from
 from models.spec.metrics_direction import higher_is_better
 from models.spec.study import StudySpec
 from models.spec.study_checks import CheckedStudy, check_study, last_step
-from models.spec.study_settings import Labels, canonical, grid, label_of
+from models.spec.study_settings import Labels, canonical, grid
 from tests.models.spec.strategies import specs
 
 DENSE = {
@@ -280,7 +280,7 @@ def test_which_metrics_should_rise(name: str, rises: bool) -> None:
 def test_labels_say_what_differs_and_no_more() -> None:
     tuned = [{"type": "sgd", "learning_rate": 0.1}, {"type": "sgd", "learning_rate": 0.01}, "adam"]
     study = StudySpec.model_validate(body(base=DENSE, vary={"/optimizer": tuned, UNITS: [8], "/epochs": [1, 2]}))
-    assert [label_of(study, setting) for setting in grid(study)] == [
+    assert [Labels(study).of(setting) for setting in grid(study)] == [
         "sgd learning_rate 0.1, epochs 1",
         "sgd learning_rate 0.1, epochs 2",
         "sgd learning_rate 0.01, epochs 1",
@@ -289,12 +289,12 @@ def test_labels_say_what_differs_and_no_more() -> None:
         "adam, epochs 2",
     ]
     twins = StudySpec.model_validate(body(base=DENSE, vary={UNITS: [8, 9], "/network/layers/2/units": [10, 10.0]}))
-    assert label_of(twins, {UNITS: 8, "/network/layers/2/units": 10}) == "layers/1/units 8, layers/2/units 10"
+    assert Labels(twins).of({UNITS: 8, "/network/layers/2/units": 10}) == "layers/1/units 8, layers/2/units 10"
 
 
 def labels(base: dict[str, Any] | None = None, **vary: Any) -> list[str]:
     study = StudySpec.model_validate(body(base=base or {"dataset": "digits"}, **vary))
-    return [label_of(study, setting) for setting in grid(study)]
+    return [Labels(study).of(setting) for setting in grid(study)]
 
 
 def test_labels_are_short_and_tell_settings_apart() -> None:
@@ -311,7 +311,7 @@ def test_labels_are_short_and_tell_settings_apart() -> None:
     assert labels(vary={"/optimizer": [*rates, "adam"]}) == [*said, "adam"]
     assert labels(vary={"/x": [0.123456, 0.123457, 0.5]}) == ["x 0.123456", "x 0.123457", "x 0.5"]
     ranged = StudySpec.model_validate(body(vary={"/x": {"low": 0.1, "high": 0.2}}, sampler="random"))
-    assert label_of(ranged, {"/x": 0.123456}) != label_of(ranged, {"/x": 0.123457})
+    assert Labels(ranged).of({"/x": 0.123456}) != Labels(ranged).of({"/x": 0.123457})
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_whatever_varies_is_taken_or_pointed_at(vary: Any, sampler: str, runs: d
         return
     found = check_study(StudySpec.model_validate(sent))
     for setting in found.grid or ():
-        assert label_of(found.spec, setting)
+        assert Labels(found.spec).of(setting)
         for repeat in range(found.spec.runs):
             assert found.base.spec_of(setting, repeat).kind == "train"
 
