@@ -6,7 +6,7 @@ UV_VERSION := 0.13.8
 EXTRA ?= cpu
 # The Python to build ./.venv with; found when unset.
 PYTHON ?=
-# Further arguments for pytest: make test ARGS="tests/api -x"
+# Further arguments for pytest or a benchmark: make test ARGS="tests/api -x"
 ARGS ?=
 # Processes that run tests side by side, a file at a time; JOBS=0 runs them one after another in one process.
 JOBS ?= 2
@@ -28,10 +28,10 @@ export PIP_CACHE_DIR ?= $(CURDIR)/.venv/.cache/pip
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up examples test check lint format types migration clean
+.PHONY: help setup demo up examples bench-setup bench-training bench-memory test check lint format types migration clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The last line of .venv/.ready says for what it was made, so a second time does nothing. What an interrupted setup left
 # is thrown away: a package that is half there looks complete to an installer.
@@ -74,6 +74,16 @@ up: setup ## start the service on this machine and keep it running until Ctrl-C
 
 examples: setup ## run every experiment, write docs/experiments.md (QUICK=1 small, into var; ONLY=03,07 some of them)
 	@exec $(PY) -m examples.gallery $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+bench-setup: setup ## install PyTorch and JAX into benchmarks/.venv, for bench-training
+	@$(PY) -m venv benchmarks/.venv
+	@benchmarks/.venv/bin/python -m pip install --disable-pip-version-check --no-input -r benchmarks/requirements.txt
+
+bench-training: setup ## training beside stock Keras, PyTorch and JAX (ARGS="--case cnn --epochs 5")
+	@exec $(PY) -m benchmarks.training $(ARGS)
+
+bench-memory: setup ## memory of one worker over 200 short jobs (ARGS="--jobs 60")
+	@exec $(PY) -m benchmarks.memory $(ARGS)
 
 test: setup ## run every test (ARGS=... goes to pytest)
 	@echo "Test: every test; servers that they need are started by them."

@@ -1,7 +1,7 @@
 """Rows as the JSON that api.md promises."""
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field, PlainSerializer
 
@@ -59,6 +59,21 @@ class ModelRef(BaseModel):
     version: int = Field(examples=[3])
 
 
+class ExecutionView(BaseModel):
+    """How the worker that has the job trains it, and why."""
+
+    device: Literal["cpu", "gpu"]
+    precision: str = Field(description="the dtype policy of the network", examples=["float32"])
+    threads: int = Field(description="of matrix products", examples=[2])
+    xla: Literal["chunk", "update", "none"] = Field(
+        description="what XLA compiles: whole chunks of batches, the optimizer's update, or nothing"
+    )
+    batches_per_chunk: int = Field(
+        description="batches between two looks at what the owner wants; chosen by the clock, changes no result"
+    )
+    reasons: list[str]
+
+
 class JobView(BaseModel):
     """A job."""
 
@@ -78,6 +93,7 @@ class JobView(BaseModel):
     spec: dict[str, Any]
     queue: QueueView
     progress: ProgressView
+    execution: ExecutionView | None = Field(description="null until a training has begun")
     metrics: JobMetrics
     evaluation: dict[str, float | None] | None
     failure: FailureView | None
@@ -114,6 +130,7 @@ def job_view(job: Job, queue: QueueView | None = None) -> JobView:
         spec=job.spec,
         queue=queue or QueueView(),
         progress=_progress(job),
+        execution=None if job.execution is None else ExecutionView.model_validate(job.execution),
         metrics=JobMetrics(latest=latest, best=job.best_metrics or None),
         evaluation=job.evaluation,
         failure=failure,

@@ -84,6 +84,7 @@ class Job(Base):
     epochs: Mapped[int]
     seconds_per_epoch: Mapped[float | None]
     checkpoint: Mapped[str | None]
+    execution: Mapped[dict[str, Any] | None]
     latest_metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     best_metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     evaluation: Mapped[dict[str, Any] | None]

@@ -29,6 +29,12 @@ class Settings(BaseSettings):
         "train,train.cpu",
         description="queues that `trainyard up` has its workers take jobs from; add train.gpu on a GPU",
     )
+    worker_threads: int = Field(
+        0, ge=0, description="threads of a worker's matrix products; 0 shares the processors among TRAINYARD_WORKERS"
+    )
+    worker_memory_mb: int = Field(
+        3000, ge=0, description="a worker that ever took more memory begins anew after its job; 0 for never"
+    )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), description="keys, separated by commas")
     insecure: bool = Field(False, description="allow an address beyond loopback without keys")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), description="further Host names to answer to")

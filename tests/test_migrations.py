@@ -1,11 +1,17 @@
 """The revisions lead to exactly the schema that the code has, on every database."""
 
+from contextlib import closing
+
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import inspect
 
 import models.tables  # noqa: F401 - every table must be known to the metadata
-from migrations.__main__ import upgrade
+from migrations.__main__ import config, upgrade
+from models import jobs
 from models.database import Base, Database
+from models.spec import parse_spec
 
 
 def test_the_newest_revision_equals_the_metadata(database: Database) -> None:
@@ -16,3 +22,21 @@ def test_the_newest_revision_equals_the_metadata(database: Database) -> None:
 
 def test_upgrading_twice_changes_nothing(database_url: str) -> None:
     upgrade(database_url)
+
+
+def test_the_execution_plan_can_be_taken_back_and_applied_again(database_url: str) -> None:
+    """The rows that are there stay, before and after."""
+    with closing(Database(database_url)) as database:
+        with database.write() as session:
+            job_id = jobs.create(session, parse_spec({"dataset": "digits"})).id
+        command.downgrade(config(database_url), "0002")
+        assert "execution" not in columns(database)
+        upgrade(database_url)
+        assert "execution" in columns(database)
+        with database.read() as session:
+            assert session.get_one(jobs.Job, job_id).execution is None
+
+
+def columns(database: Database) -> set[str]:
+    """Those of a job's row."""
+    return {column["name"] for column in inspect(database.engine).get_columns("jobs")}

@@ -96,6 +96,7 @@ class Launcher:
             "TRAINYARD_HOST": settings.host,
             "TRAINYARD_PORT": str(port),
             "TRAINYARD_BROKER_URL": broker_url,
+            "TRAINYARD_WORKERS": str(settings.workers),
             "TRAINYARD_INSECURE": str(settings.insecure).lower(),
             "PYTHONUNBUFFERED": "1",
         }

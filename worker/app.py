@@ -28,6 +28,8 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     # A broker that restarts must not end a training.
     worker_cancel_long_running_tasks_on_connection_loss=False,
+    # TensorFlow keeps every program that XLA compiles until its process ends (docs/decisions/0014-execution-plan.md).
+    worker_max_memory_per_child=settings.worker_memory_mb * 1000 or None,
     # The child imports TensorFlow before it says that it is up.
     worker_proc_alive_timeout=180,
     worker_hijack_root_logger=False,

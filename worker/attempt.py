@@ -1,11 +1,9 @@
 """One attempt at a job: claim it, train, and turn every way it can end into the job's status."""
 
-import gc
 import logging
 from contextlib import nullcontext
 from typing import Any
 
-import keras
 import tensorflow as tf
 from sqlalchemy.exc import InterfaceError, OperationalError
 
@@ -18,9 +16,13 @@ from models.spec.training import ReduceOnPlateau, rises
 from worker import data, training
 from worker.callbacks import Diverged, EarlyStopping, Interrupted, Progress, Publisher, ReduceLROnPlateau, resume
 from worker.checkpoints import CheckpointKeeper, restore
+from worker.chunks import Chunks
 from worker.hold import Fenced, Hold
 from worker.initial_weights import Unusable, read_weights, take_weights, to_npz, weights_of
 from worker.kinds.running import run_kind
+from worker.leftovers import clear_leftovers
+from worker.plan import Plan, device_of, plan_for
+from worker.rehearsal import check_precision, chunks_of, rehearse
 from worker.results import Learned, finish
 from worker.schedules import FollowSchedule
 from worker.slot import Slot
@@ -50,9 +52,7 @@ def try_job(slot: Slot, job_id: str) -> bool:
         return False
     with slot.running(job.id, job.attempt):
         _see_through(Hold(slot, job))
-    # A next job's layers must not meet this one's names, nor its memory.
-    keras.utils.clear_session(free_memory=True)
-    gc.collect()
+    clear_leftovers()
     return True
 
 
@@ -126,13 +126,14 @@ class Attempt:
         split = self._load()
         scaling = data.scaling_of(self.spec.dataset, split.x_train)
         self.hold.say("compiling", f"{len(split.x_train)} examples to train on, {len(split.x_test)} to test")
-        model = training.build_model(self.spec, split, scaling)
+        plan = self._plan(split, scaling)
+        model = training.build_model(self.spec, split, scaling, plan)
         early_stopping, plateau = self._stoppers()
         progress = self._resume(model, early_stopping, plateau)
         interrupted = None
         if progress.epoch < self.spec.epochs and not progress.stopped_early:
             try:
-                self._fit(model, split, progress, early_stopping, plateau)
+                self._fit(model, split, self._chunks(model, plan, split), progress, early_stopping, plateau)
             except Interrupted as interruption:
                 interrupted = interruption.why
         if interrupted is not None:
@@ -152,6 +153,19 @@ class Attempt:
     def _load(self) -> data.Split:
         settings = self.hold.slot.settings
         return data.split_for(self.spec, settings.datasets, settings.offline)
+
+    def _plan(self, split: data.Split, scaling: tuple[float, float]) -> Plan:
+        """The plan of the first attempt, since another one gives other numbers; a new one on another device."""
+        earlier = self.hold.job.execution
+        if earlier is not None and earlier["device"] == device_of(self.spec):
+            return Plan.from_facts(earlier)
+        return check_precision(plan_for(self.spec), self.spec, split, scaling)
+
+    def _chunks(self, model: training.ResidentModel, plan: Plan, split: data.Split) -> Chunks:
+        """Have the programs compiled, and say how the job is trained."""
+        chunks = rehearse(model, chunks_of(self.spec, len(split.x_train)))
+        self.hold.say("compiling", "; ".join(plan.reasons), execution=plan.facts(chunks.rows))
+        return chunks
 
     def _stoppers(self) -> tuple[EarlyStopping | None, ReduceLROnPlateau | None]:
         early_stopping, plateau = self.spec.early_stopping, self.spec.reduce_on_plateau
@@ -188,25 +202,27 @@ class Attempt:
         self,
         model: training.ResidentModel,
         split: data.Split,
+        chunks: Chunks,
         progress: Progress,
         early_stopping: EarlyStopping | None,
         plateau: ReduceLROnPlateau | None,
     ) -> None:
-        chunks = training.chunks_for(self.spec, len(split.x_train))
         rate = self.spec.optimizer.learning_rate
         schedule = None if isinstance(rate, float) else FollowSchedule(rate, chunks)
         publisher = Publisher(self.hold, self.spec, self.keeper, progress, early_stopping, plateau)
         callbacks = (schedule, early_stopping, plateau, publisher)
-        model.fit(
-            training.training_rows(chunks, self.spec.seed, progress.epoch),
-            epochs=self.spec.epochs,
-            initial_epoch=progress.epoch,
-            steps_per_epoch=chunks.count,
-            validation_data=None if split.x_val is None else training.measured_rows(0, len(split.x_val)),
-            shuffle=False,
-            callbacks=[callback for callback in callbacks if callback is not None],
-            verbose=0,
-        )
+        try:
+            training.fit(
+                model,
+                chunks,
+                seed=self.spec.seed,
+                epochs=self.spec.epochs,
+                done=progress.epoch,
+                validated=None if split.x_val is None else len(split.x_val),
+                callbacks=[callback for callback in callbacks if callback is not None],
+            )
+        finally:
+            publisher.close()
 
     def _keeps_model(self, why: str) -> bool:
         return why == "timeout" or (why == "cancel" and self.hold.control().keep_model)

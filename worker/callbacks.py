@@ -8,17 +8,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from models.artifacts import Stored
 from models.history import EpochResult, split_nonfinite
 from models.spec import JobSpec
 from models.spec.kept_epochs import file_of, kept_every
 from models.spec.training import rises
 from worker.checkpoints import Checkpoint, CheckpointKeeper, values_of, variables_of
 from worker.hold import Fenced, Hold
-from worker.initial_weights import to_npz, weights_of
+from worker.initial_weights import Weights, to_npz, weights_of
+from worker.writer import Writer
 
 LOOK_SECONDS = 0.1
 PUBLISH_SECONDS = 1.0
+# Of the time between two checkpoints, the most that making one may take.
+SHARE = 0.03
 
 
 class Interrupted(Exception):
@@ -83,9 +85,11 @@ class ReduceLROnPlateau(keras.callbacks.ReduceLROnPlateau):
 
 
 class Publisher(keras.callbacks.Callback):
-    """Records epochs: the checkpoint that covers them first, then their rows, at least once a second.
+    """Records epochs: the checkpoint that covers them first, then their rows.
 
-    It must come last among the callbacks, so that what it keeps of the others is what they decided after the epoch.
+    That happens beside the training, about once a second, and less often where checkpoints are dear: they cost at most
+    3 % of the time. It must come last among the callbacks, so that what it keeps of the others is what they decided
+    after the epoch.
     """
 
     def __init__(
@@ -102,9 +106,11 @@ class Publisher(keras.callbacks.Callback):
         self._keeper, self._progress = keeper, progress
         self._early_stopping, self._plateau = early_stopping, plateau
         self._pending: list[EpochResult] = []
-        self._kept: dict[str, Stored] = {}
+        self._kept: dict[int, Weights] = {}
+        self._writer = Writer()
+        self._copied = 0.0
         self._epoch_began = self._published = self._looked = float("-inf")
-        self._compiled = False
+        self._began = False
         self._keep_every = kept_every(spec)
         self._monitor = best_monitor(spec)
 
@@ -112,8 +118,8 @@ class Publisher(keras.callbacks.Callback):
         self._epoch_began = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self._compiled:
-            self._compiled = True
+        if not self._began:
+            self._began = True
             self._hold.enter("training")
         self._look()
 
@@ -132,11 +138,12 @@ class Publisher(keras.callbacks.Callback):
         if last or progress.epoch % self._spec.log_every == 0:
             self._pending.append(result)
         if last or progress.epoch % self._keep_every == 0:
-            self._keep_weights()
+            self._kept[progress.epoch] = weights_of(self.model.network)
         self._compare(metrics)
-        if last or time.monotonic() - self._published >= PUBLISH_SECONDS:
+        if last or self._is_due():
             self._publish(result)
         if diverged:
+            self._writer.wait()
             raise Diverged(f"The loss became {metrics['loss']} in epoch {progress.epoch}.")
 
     def _look(self) -> None:
@@ -153,27 +160,39 @@ class Publisher(keras.callbacks.Callback):
         if (requested := self._hold.control().requested) is not None:
             raise Interrupted(requested)
 
+    def close(self) -> None:
+        """Wait until all is written. Raises what went wrong with it."""
+        self._writer.close()
+
+    def _is_due(self) -> bool:
+        if self._writer.busy():
+            return False
+        dear = (self._copied + self._writer.seconds) / SHARE
+        return time.monotonic() - self._published >= max(PUBLISH_SECONDS, dear)
+
     def _publish(self, reached: EpochResult) -> None:
-        progress = self._progress
-        earlier, progress.checkpoint = progress.checkpoint, self._keeper.write(progress.epoch, self._checkpoint())
-        try:
-            self._hold.record(
-                self._pending, reached, self._kept, best_metrics=progress.best, checkpoint=progress.checkpoint
-            )
-        except Fenced:
-            for key in (progress.checkpoint, *(stored.key for stored in self._kept.values())):
-                self._keeper.remove(key)
-            raise
-        if earlier is not None:
-            self._keeper.remove(earlier)
-        self._pending.clear()
-        self._kept.clear()
+        began = time.monotonic()
+        checkpoint, results, kept = self._checkpoint(), self._pending, self._kept
+        self._pending, self._kept = [], {}
+        self._copied = time.monotonic() - began
+        self._writer.start(lambda: self._write(reached, checkpoint, results, kept))
         self._published = time.monotonic()
 
-    def _keep_weights(self) -> None:
-        """Leave what another job can go on from."""
-        epoch = self._progress.epoch
-        self._kept[file_of(epoch)] = self._hold.store_weights(epoch, to_npz(weights_of(self.model.network)))
+    def _write(
+        self, reached: EpochResult, checkpoint: Checkpoint, results: list[EpochResult], kept: dict[int, Weights]
+    ) -> None:
+        """In the writer's thread."""
+        stored = {file_of(epoch): self._hold.store_weights(epoch, to_npz(weights)) for epoch, weights in kept.items()}
+        earlier, key = self._progress.checkpoint, self._keeper.write(reached.epoch, checkpoint)
+        try:
+            self._hold.record(results, reached, stored, best_metrics=checkpoint.facts["best"], checkpoint=key)
+        except Fenced:
+            for written in (key, *(file.key for file in stored.values())):
+                self._keeper.remove(written)
+            raise
+        self._progress.checkpoint = key
+        if earlier is not None:
+            self._keeper.remove(earlier)
 
     def _checkpoint(self) -> Checkpoint:
         progress, weights = self._progress, {}

@@ -51,7 +51,7 @@ def variables_of(model: keras.Model) -> list[keras.Variable]:
 
 def values_of(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
     """Copies of the variables' values."""
-    return [np.array(variable.value.numpy()) for variable in variables]
+    return [np.asarray(variable.value.numpy()) for variable in variables]
 
 
 def restore(model: keras.Model, checkpoint: Checkpoint) -> None:

@@ -40,6 +40,7 @@ from models.spec.layers import (
     SpatialDropout2D,
 )
 from models.spec.regularizers import L1, L1L2, L2, Regularizer
+from worker.pooled import ConvolutionBeforePooling, PoolingAfterConvolution
 
 ACTIVATIONS = {
     "linear": keras.activations.linear,
@@ -85,12 +86,22 @@ class LayerBuilder:
 
     def build(self, layer: Layer | Merge, name: str) -> keras.layers.Layer:
         """The Keras layer that `layer` describes."""
-        built = self._build(layer, name)
+        return self._marked(layer, self._build(layer, name))
+
+    def build_before_pooling(self, layer: Conv2D, name: str) -> ConvolutionBeforePooling:
+        """The convolution that `layer` describes, for a pooling that `build_after` makes."""
+        return self._marked(layer, ConvolutionBeforePooling(**self._all_arguments(layer, name)))
+
+    def build_after(self, convolution: Any, layer: MaxPooling2D, name: str) -> PoolingAfterConvolution:
+        """The pooling that `layer` describes, behind a convolution that `build_before_pooling` made."""
+        return PoolingAfterConvolution(convolution, **self._all_arguments(layer, name))
+
+    def _marked(self, layer: Layer | Merge, built: keras.layers.Layer) -> Any:
         built.trainable = getattr(layer, "trainable", True)
         return built
 
     def _build(self, layer: Layer | Merge, name: str) -> keras.layers.Layer:
-        arguments: dict[str, Any] = {**self._arguments(layer), "name": name, "dtype": self._policy}
+        arguments = self._all_arguments(layer, name)
         match layer:
             case Dense():
                 return keras.layers.Dense(**arguments)
@@ -137,10 +148,11 @@ class LayerBuilder:
             case _:
                 assert_never(layer)
 
-    def _arguments(self, layer: Layer | Merge) -> dict[str, Any]:
-        """The fields of `layer`, which bear Keras's names, as Keras takes them."""
+    def _all_arguments(self, layer: Layer | Merge, name: str) -> dict[str, Any]:
+        """The fields of `layer`, which bear Keras's names, as Keras takes them; and its name and policy."""
         names = type(layer).model_fields.keys() - {"type", "trainable"}
-        return {name: self._argument(name, getattr(layer, name)) for name in names}
+        given = {field: self._argument(field, getattr(layer, field)) for field in names}
+        return {**given, "name": name, "dtype": self._policy}
 
     def _argument(self, name: str, value: Any) -> Any:
         if isinstance(value, Activation):

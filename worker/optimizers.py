@@ -20,7 +20,6 @@ from models.spec.training import (
     RmsProp,
     Sgd,
 )
-from worker.network import policy_of
 
 
 def build_optimizer(spec: JobSpec) -> keras.optimizers.Optimizer:
@@ -31,7 +30,7 @@ def build_optimizer(spec: JobSpec) -> keras.optimizers.Optimizer:
     arguments = spec.optimizer.model_dump(exclude={"type", "learning_rate"})
     first = float(rate_at(spec.optimizer.learning_rate, np.array(0)))
     optimizer = _class_of(spec.optimizer)(learning_rate=first, **arguments)
-    if policy_of(spec) == "mixed_float16":
+    if spec.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 

@@ -17,6 +17,7 @@ from models.spec import JobSpec, class_labels, summarize
 from models.spec.data import class_names_of, is_regression, shape_of
 from worker import export, training
 from worker.callbacks import Diverged, Progress, plain
+from worker.chunks import EVALUATION_BATCH, Measured
 from worker.data import Split
 from worker.diagram import draw_network
 from worker.evaluation import evaluate_classes, evaluate_values
@@ -51,7 +52,8 @@ def finish(hold: Hold, spec: JobSpec, learned: Learned) -> None:
     hold.enter("evaluating")
     split = learned.split
     start = 0 if split.x_val is None else len(split.x_val)
-    result = learned.model.evaluate(training.measured_rows(start, len(split.x_test)), verbose=0, return_dict=True)
+    test = Measured(start, len(split.x_test), batch_size=learned.model.measured_batch)
+    result = learned.model.evaluate(test.data(), steps=test.steps, verbose=0, return_dict=True)
     evaluation = {name: plain(value) for name, value in result.items()}
     if not all(map(isfinite, evaluation.values())):
         raise Diverged("On the test set the loss or a metric is not finite.")
@@ -101,7 +103,7 @@ def keep(
 
 def measure_in_detail(spec: JobSpec, twin: keras.Model, split: Split) -> dict[str, Any]:
     """What `twin` does on the test set, in detail. Raises Diverged when an answer is not finite."""
-    outputs = twin.predict(split.x_test.astype(np.float32), batch_size=training.EVALUATION_BATCH, verbose=0)
+    outputs = twin.predict(split.x_test.astype(np.float32), batch_size=EVALUATION_BATCH, verbose=0)
     if not np.isfinite(outputs).all():
         raise Diverged("What the network answers on the test set is not finite.")
     if is_regression(spec.dataset):

@@ -7,7 +7,7 @@ import numpy as np
 
 from models.spec.schedules import rate_at
 from models.spec.training import Schedule
-from worker.training import CHUNK_BATCHES, Chunks
+from worker.chunks import MOST_BATCHES, Chunks
 
 
 class FollowSchedule(keras.callbacks.Callback):
@@ -27,6 +27,6 @@ class FollowSchedule(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         # What Keras calls a batch is one of our chunks. Beyond the epoch nothing is read.
-        steps = self._chunks.first_batch(batch) + np.arange(CHUNK_BATCHES)
+        steps = self._chunks.first_batch(batch) + np.arange(MOST_BATCHES + 1)
         steps = self._first + np.minimum(steps, self._chunks.batches - 1)
         self.model.rates.assign(rate_at(self._schedule, steps).astype(np.float32))

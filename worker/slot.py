@@ -60,7 +60,7 @@ class Slot:
 
     def warm_up(self) -> None:
         """Make TensorFlow ready, and say that jobs start at once."""
-        devices, libraries = _prepare_tensorflow()
+        devices, libraries = _prepare_tensorflow(_threads(self.settings))
         self._show(status=workers.WorkerStatus.IDLE, devices=devices, libraries=libraries, datasets=self._datasets())
         log.info("warm: jobs start at once")
 
@@ -124,12 +124,24 @@ class Slot:
                 log.warning("no heartbeat: the database does not answer (%s)", type(error.orig).__name__)
 
 
-def _prepare_tensorflow() -> tuple[list[str], dict[str, str]]:
-    """Let GPUs take memory as they need it; the devices, and the versions that run."""
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _threads(settings: Settings) -> int:
+    """Workers side by side share the processors: more threads than those only wait for each other."""
+    return settings.worker_threads or max(1, processors() // max(1, settings.workers))
+
+
+def _prepare_tensorflow(threads: int) -> tuple[list[str], dict[str, str]]:
+    """Set the threads of matrix products, let GPUs take memory as they need it; the devices, and what versions run."""
     import keras
     import numpy as np
     import tensorflow as tf
 
+    if threads != processors():
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     kinds = {device.device_type.lower() for device in tf.config.list_physical_devices()}

@@ -1,64 +1,25 @@
 """The engine: Keras's own `fit`, with the data resident and each step a chunk of many batches.
 
 Stock `fit` spends most of a small network's epoch between the batches. Here the model holds the images as constants,
-`fit` is fed matrices of indices, and one compiled call trains on all their rows. Loss, metrics, optimizer, dropout and
-callbacks stay Keras's own (docs/decisions/0004-chunked-fit.md).
+`fit` is fed chunks of indices, and one call trains on all their batches. Loss, metrics, optimizer, dropout and
+callbacks stay Keras's own (docs/decisions/0004-chunked-fit.md). What XLA compiles is the plan's to say (worker.plan).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import ceil
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from models.spec import JobSpec, output_kind, summarize
+from models.spec import JobSpec, output_kind
+from worker.chunks import EVALUATION_BATCH, MOST_BATCHES, Chunks, Measured, measured_batch_of, training_chunks
 from worker.data import Split
 from worker.losses import build_loss
 from worker.metrics import build_metrics
 from worker.network import build_network
 from worker.optimizers import build_optimizer
-
-# A chunk is the time between two looks at what the user wants; the rate is a cautious guess for two cores.
-CHUNK_SECONDS = 0.15
-OPERATIONS_PER_SECOND = 5e10
-CHUNK_BATCHES = 512
-EVALUATION_BATCH = 1000
-
-
-@dataclass(frozen=True)
-class Chunks:
-    """How an epoch of `examples` is cut: matrices of at most `rows` batches, then the partial batch if any."""
-
-    examples: int
-    batch_size: int
-    rows: int
-
-    @property
-    def batches(self) -> int:
-        """Batches an epoch, the partial one included."""
-        return ceil(self.examples / self.batch_size)
-
-    def first_batch(self, matrix: int) -> int:
-        """The number in its epoch, from 0, of the first batch of a matrix."""
-        return min(matrix * self.rows, self.examples // self.batch_size)
-
-    @property
-    def count(self) -> int:
-        """Matrices an epoch."""
-        full, rest = divmod(self.examples, self.batch_size)
-        return ceil(full / self.rows) + (rest > 0)
-
-    def cut(self, order: np.ndarray) -> Iterator[np.ndarray]:
-        """The matrices of `order`, an int32 vector of `examples` indices: (rows, batch_size), then (1, rest)."""
-        full = self.examples // self.batch_size
-        matrix = order[: full * self.batch_size].reshape(full, self.batch_size)
-        for start in range(0, full, self.rows):
-            yield matrix[start : start + self.rows]
-        if full * self.batch_size < self.examples:
-            yield order[full * self.batch_size :].reshape(1, -1)
+from worker.plan import PLAIN, Plan
 
 
 class ResidentModel(keras.Model):
@@ -70,7 +31,9 @@ class ResidentModel(keras.Model):
         labels: `integer`, `one_hot`, `binary` or, for a regression, `value`: how the loss wants them.
         outputs: width of one-hot labels.
         class_weights: one weight a class, or None.
-        scheduled: whether each batch takes its learning rate from `rates`, which hold those of the next matrix.
+        scheduled: whether each batch takes its learning rate from `rates`, which hold those of the next chunk.
+        compiled: whether XLA makes one program of a whole chunk.
+        measured_batch: examples that are measured at a time.
     """
 
     def __init__(
@@ -81,46 +44,54 @@ class ResidentModel(keras.Model):
         outputs: int,
         class_weights: np.ndarray | None,
         scheduled: bool = False,
+        compiled: bool = False,
+        measured_batch: int = EVALUATION_BATCH,
     ) -> None:
         super().__init__(name="resident")
         self.network = network
+        self.measured_batch = measured_batch
         self._labels = labels
         self._outputs = outputs
         self._class_weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
         self._train = (tf.constant(split.x_train), _held(split.y_train))
         parts = [(split.x_val, split.y_val), (split.x_test, split.y_test)]
-        self.rates = tf.Variable(tf.zeros(CHUNK_BATCHES), trainable=False) if scheduled else None
+        self.rates = tf.Variable(tf.zeros(MOST_BATCHES + 1), trainable=False) if scheduled else None
         examples, truth = zip(*[part for part in parts if part[0] is not None], strict=True)
         self._measured = (tf.constant(np.concatenate(examples)), _held(np.concatenate(truth)))
+        self._program = tf.function(self._train_batches, jit_compile=True) if compiled else None
 
     def call(self, images: Any, training: bool | None = None) -> Any:
         """The network's outputs."""
         return self.network(images, training=training)
 
-    def train_step(self, rows: Any) -> dict[str, Any]:
-        """Train on each row of indices in turn, in one compiled loop; the metrics are those of the epoch so far."""
-        step = super().train_step
-        rates = None if self.rates is None else self.rates.value()
-
-        def one_batch(n: Any) -> tuple[Any]:
-            if rates is not None:
-                self.optimizer.learning_rate.assign(rates[n])
-            step(self._batch(self._train, rows[n], weighted=True))
-            return (n + 1,)
-
-        tf.while_loop(lambda n: n < tf.shape(rows)[0], one_batch, (tf.constant(0),), parallel_iterations=1)
+    def train_step(self, chunk: tuple[Any, Any, Any, Any]) -> dict[str, Any]:
+        """Train on each batch of a chunk (`Chunks.signature`) in turn; the metrics are those of the epoch so far."""
+        rows, count, rest, ending = chunk
+        if self._program is not None:
+            self._program(rows, count)
+            if rest.shape[0]:
+                # Outside of the program: one of another shape would take as long again to compile.
+                _repeat(ending, lambda _: self._train_batch(rest, count))
+        elif rest.shape[0]:
+            # One loop for both sizes, since tracing a step takes a quarter of a second.
+            _repeat(count + ending, lambda n: self._train_batch(tf.cond(n < count, lambda: rows[n], lambda: rest), n))
+        else:
+            self._train_batches(rows, count)
         return self.get_metrics_result()
 
     def test_step(self, rows: Any) -> dict[str, Any]:
         """Measure each row of indices in turn."""
         step = super().test_step
-
-        def one_batch(n: Any) -> tuple[Any]:
-            step(self._batch(self._measured, rows[n], weighted=False))
-            return (n + 1,)
-
-        tf.while_loop(lambda n: n < tf.shape(rows)[0], one_batch, (tf.constant(0),), parallel_iterations=1)
+        _repeat(tf.shape(rows)[0], lambda n: step(self._batch(self._measured, rows[n], weighted=False)))
         return self.get_metrics_result()
+
+    def _train_batches(self, rows: Any, count: Any) -> None:
+        _repeat(count, lambda n: self._train_batch(rows[n], n))
+
+    def _train_batch(self, row: Any, n: Any) -> None:
+        if self.rates is not None:
+            self.optimizer.learning_rate.assign(self.rates[n])
+        super().train_step(self._batch(self._train, row, weighted=True))
 
     def _batch(self, data: tuple[Any, Any], row: Any, weighted: bool) -> tuple[Any, ...]:
         examples, truth = (tf.gather(part, row) for part in data)
@@ -136,13 +107,43 @@ class ResidentModel(keras.Model):
         return examples, labels, tf.gather(self._class_weights, truth)
 
 
+def _repeat(times: Any, step: Callable[[Any], Any]) -> None:
+    """Call `step` with 0, 1, ... in one loop of the graph."""
+
+    def body(n: Any) -> tuple[Any]:
+        step(n)
+        return (n + 1,)
+
+    tf.while_loop(lambda n: n < times, body, (tf.constant(0),), parallel_iterations=1)
+
+
+def _compile_update(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> None:
+    """Let XLA make one program of the optimizer's own update, which is a dozen passes over all weights without it."""
+    apply = optimizer.apply_gradients
+
+    @tf.function(jit_compile=True)
+    def program(*gradients: tf.Tensor) -> None:
+        exact = [tf.cast(gradient, variable.dtype) for gradient, variable in zip(gradients, variables, strict=True)]
+        apply(list(zip(exact, variables, strict=True)))
+
+    optimizer.apply_gradients = lambda pairs: program(*(_before_cast(gradient) for gradient, _ in pairs))
+
+
+def _before_cast(gradient: tf.Tensor) -> tf.Tensor:
+    """A gradient as it was in bfloat16: the program then reads half as much, and the cast is no pass of its own."""
+    operation = gradient.op
+    is_cast = operation.type == "Cast" and operation.inputs[0].dtype == tf.bfloat16
+    return operation.inputs[0] if is_cast else gradient
+
+
 def _held(labels: np.ndarray) -> tf.Tensor:
     """Classes as int32, the values of a regression as they are."""
     return tf.constant(labels, tf.int32 if labels.dtype == np.int64 else tf.float32)
 
 
-def build_model(spec: JobSpec, split: Split, scaling: tuple[float, float]) -> ResidentModel:
-    """The spec's network, compiled and built, with its data."""
+def build_model(spec: JobSpec, split: Split, scaling: tuple[float, float], plan: Plan = PLAIN) -> ResidentModel:
+    """The spec's network, compiled and built, with its data, to be trained as the plan says."""
+    spec = spec.model_copy(update={"precision": plan.precision})
     keras.utils.set_random_seed(spec.seed)
     kind = output_kind(spec)
     weights = None
@@ -151,52 +152,54 @@ def build_model(spec: JobSpec, split: Split, scaling: tuple[float, float]) -> Re
         for label, weight in spec.class_weight.items():
             weights[kind.class_labels.index(int(label))] = weight
     scheduled = not isinstance(spec.optimizer.learning_rate, float)
-    model = ResidentModel(build_network(spec, scaling), split, kind.labels, kind.outputs, weights, scheduled)
+    network = build_network(spec, scaling, pooled=plan.device == "cpu")
+    model = ResidentModel(
+        network,
+        split,
+        kind.labels,
+        kind.outputs,
+        weights,
+        scheduled,
+        compiled=plan.xla == "chunk",
+        measured_batch=measured_batch_of(spec),
+    )
     model.build((None, *split.x_train.shape[1:]))
     model.compile(optimizer=build_optimizer(spec), loss=build_loss(spec), metrics=build_metrics(spec))
     model.optimizer.build(model.trainable_variables)
+    if plan.xla == "update":
+        _compile_update(model.optimizer, model.trainable_variables)
     return model
 
 
-def chunks_for(spec: JobSpec, examples: int) -> Chunks:
-    """Chunks short enough that what the user wants is noticed within half a second."""
-    batch_size = examples if spec.batch_size == "full" else min(spec.batch_size, examples)
-    # Forward and backward pass, two operations a multiply-add.
-    operations = 6 * max(summarize(spec).multiply_adds, 1) * batch_size
-    rows = int(CHUNK_SECONDS * OPERATIONS_PER_SECOND / operations)
-    return Chunks(examples, batch_size, max(1, min(rows, CHUNK_BATCHES)))
+def fit(
+    model: ResidentModel,
+    chunks: Chunks,
+    *,
+    seed: int,
+    epochs: int,
+    done: int = 0,
+    validated: int | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> keras.callbacks.History:
+    """Keras's `fit` over chunks: from the epoch after `done` to `epochs`, which count from 1.
 
-
-def training_rows(chunks: Chunks, seed: int, first_epoch: int) -> tf.data.Dataset:
-    """Matrices of indices for every epoch from `first_epoch` (from 0) on, shuffled by (seed, epoch) alone."""
-
-    def generate() -> Iterator[np.ndarray]:
-        epoch = first_epoch
-        while True:
-            order = np.random.default_rng((seed, epoch)).permutation(chunks.examples).astype(np.int32)
-            yield from chunks.cut(order)
-            epoch += 1
-
-    return tf.data.Dataset.from_generator(generate, output_signature=tf.TensorSpec((None, None), tf.int32))
-
-
-def measured_rows(start: int, examples: int) -> tf.data.Dataset:
-    """Matrices of indices for `examples` measured examples from `start` on, in order.
-
-    Keras begins it anew after every epoch, so it is made of what begins quickly: a generator, or tf.data's tuning of
-    itself, would cost tens of milliseconds each time.
+    Args:
+        seed: of the order of the examples, together with the epoch.
+        validated: how many of the measured examples are for validation; None for no validation.
     """
-    order = np.arange(start, start + examples, dtype=np.int32)
-    first, *rest = Chunks(examples, min(EVALUATION_BATCH, examples), rows=CHUNK_BATCHES).cut(order)
-    rows = tf.data.Dataset.from_tensors(first)
-    for matrix in rest:
-        rows = rows.concatenate(tf.data.Dataset.from_tensors(matrix))
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_optimization.apply_default_optimizations = False
-    return rows.map(_of_any_shape).with_options(options)
-
-
-def _of_any_shape(matrix: tf.Tensor) -> tf.Tensor:
-    """The matrix as one of unknown shape, so that every number of examples is measured by the same traced function."""
-    return tf.raw_ops.PlaceholderWithDefault(input=matrix, shape=[None, None])
+    measured = None
+    if validated is not None:
+        # An example is measured in a third of the time that it trains in, or less.
+        rows = chunks.rows * chunks.batch_size // model.measured_batch
+        measured = Measured(0, validated, max(1, rows), model.measured_batch)
+    return model.fit(
+        training_chunks(chunks, seed, done),
+        epochs=epochs,
+        initial_epoch=done,
+        steps_per_epoch=chunks.count,
+        validation_data=None if measured is None else measured.data(),
+        validation_steps=None if measured is None else measured.steps,
+        shuffle=False,
+        callbacks=list(callbacks),
+        verbose=0,
+    )

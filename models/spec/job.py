@@ -213,7 +213,7 @@ class JobSpec(Part):
     """Decides everything random."""
 
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16", "auto"] = "float32"
-    """Number format in training; the served model is float32. `auto`: mixed_bfloat16 on a GPU, else float32."""
+    """Number format in training; the served model is float32. `auto`: mixed_bfloat16 where quicker and sound."""
 
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to train."""

@@ -68,7 +68,7 @@ def summarize(spec: JobSpec) -> Summary:
         multiply_adds=sum(layer.multiply_adds for layer in layers),
         memory_bytes=(training + validation) * (prod(shape) + 8)
         + 4 * (parameters + trainable * (1 + _slots(spec.optimizer)))
-        + _batch_size(spec, training) * activations,
+        + batch_size_of(spec) * activations,
         steps_per_epoch=steps_per_epoch(spec),
         learning_rate=_curve(spec),
     )
@@ -77,10 +77,12 @@ def summarize(spec: JobSpec) -> Summary:
 def steps_per_epoch(spec: JobSpec) -> int:
     """Batches an epoch of `spec`, the partial one at the end included; its data part must be valid."""
     training, _ = split_sizes(spec.dataset)
-    return ceil(training / _batch_size(spec, training))
+    return ceil(training / batch_size_of(spec))
 
 
-def _batch_size(spec: JobSpec, training: int) -> int:
+def batch_size_of(spec: JobSpec) -> int:
+    """Examples in a batch of `spec`, at most all there are; its data part must be valid."""
+    training, _ = split_sizes(spec.dataset)
     return training if spec.batch_size == "full" else min(spec.batch_size, training)
 
 

@@ -219,3 +219,25 @@ def test_of_two_cancels_the_one_that_keeps_the_model_wins(client: TestClient, ro
             assert client.post(f"/v1/jobs/{job_id}/cancel", json=body).status_code == 202
         with room.database.read() as session:
             assert session.get_one(Job, job_id).keep_model is True
+
+
+def test_a_job_shows_how_it_is_trained(client: TestClient, room: Room) -> None:
+    """Nothing before an attempt has decided, then what it decided and why, also when the job is over."""
+    job_id = submit(client)["id"]
+    assert client.get(f"/v1/jobs/{job_id}").json()["execution"] is None
+    attempt = claim(room, job_id).attempt
+    assert client.get(f"/v1/jobs/{job_id}").json()["execution"] is None
+    plan = {
+        "device": "cpu",
+        "precision": "float32",
+        "threads": 2,
+        "xla": "chunk",
+        "batches_per_chunk": 40,
+        "reasons": ["float32, as the spec says", "XLA: 8440 steps of a small network repay compiling"],
+    }
+    with room.database.write() as session:
+        assert jobs.record_event(session, job_id, attempt, "log", {"message": ""}, phase="compiling", execution=plan)
+    assert client.get(f"/v1/jobs/{job_id}").json()["execution"] == plan
+    with room.database.write() as session:
+        assert jobs.move(session, job_id, Status.SUCCEEDED, by_attempt=attempt)
+    assert client.get("/v1/jobs").json()["data"][0]["execution"] == plan

@@ -7,6 +7,7 @@ import numpy as np
 
 from models.spec import JobSpec, parse_spec
 from worker.data import Split
+from worker.plan import PLAIN, Plan
 from worker.training import ResidentModel, build_model
 
 EXAMPLES, BATCH = 50, 8
@@ -28,8 +29,8 @@ def spiral_spec(**changes: Any) -> JobSpec:
     return parse_spec({"dataset": "spiral", "network": {"layers": layers}, "batch_size": BATCH, **changes})
 
 
-def spiral_model(spec: JobSpec) -> ResidentModel:
-    return build_model(spec, SPIRALS, (1.0, 0.0))
+def spiral_model(spec: JobSpec, plan: Plan = PLAIN) -> ResidentModel:
+    return build_model(spec, SPIRALS, (1.0, 0.0), plan)
 
 
 def trained_by_keras(spec: JobSpec, optimizer: keras.optimizers.Optimizer, batches: int) -> list[np.ndarray]:

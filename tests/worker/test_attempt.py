@@ -68,7 +68,7 @@ class Killed(BaseException):
 @pytest.fixture
 def slot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
     """A slot whose every epoch is published by itself."""
-    monkeypatch.setattr("worker.callbacks.PUBLISH_SECONDS", 0.0)
+    monkeypatch.setattr("worker.callbacks.Publisher._is_due", lambda self: True)
     made = Slot(settings, ["train"], multiprocessing.get_context("spawn").Event())
     with made.database.write() as session:
         workers.announce(session, made._row())

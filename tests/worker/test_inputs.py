@@ -12,6 +12,7 @@ from worker import data, training
 from worker.checkpoints import variables_of
 from worker.inputs import input_layers
 from worker.network import build_network
+from worker.rehearsal import chunks_of
 
 ALL = {"rotation": 0.1, "translation": 0.1, "zoom": 0.2, "noise": 0.1}
 UNIT = (1 / 255, 0.0)
@@ -77,8 +78,7 @@ def test_training_varies_images_inside_the_compiled_loop() -> None:
     model = training.build_model(spec, split, UNIT)
     states = [variable for variable in variables_of(model) if "seed_generator" in variable.path]
     before = [variable.numpy().tolist() for variable in states]
-    chunks = training.chunks_for(spec, len(split.x_train))
-    model.fit(training.training_rows(chunks, 0, 0), steps_per_epoch=chunks.count, verbose=0, shuffle=False)
+    training.fit(model, chunks_of(spec, len(split.x_train)), seed=0, epochs=1)
     after = [variable.numpy().tolist() for variable in states]
     assert len(states) == 5  # with the preset's dropout
     assert all(mine != theirs for mine, theirs in zip(before, after, strict=True))

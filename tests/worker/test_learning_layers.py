@@ -10,7 +10,8 @@ from models.spec import parse_spec
 from tests.models.spec.test_parsing import END
 from tests.worker.test_training import EXAMPLES, SPLIT
 from worker.checkpoints import Checkpoint, restore, values_of, variables_of
-from worker.training import Chunks, ResidentModel, build_model, measured_rows, training_rows
+from worker.chunks import Chunks, Measured
+from worker.training import ResidentModel, build_model, fit
 
 UNIT = (1 / 255, 0.0)
 MEASURED = 30
@@ -25,7 +26,7 @@ def model_of(*layers: Any, **rest: Any) -> ResidentModel:
 
 def measured_loss(model: ResidentModel) -> float:
     """The loss on the validation examples, in one batch."""
-    found = model.evaluate(measured_rows(0, MEASURED), steps=1, verbose=0, return_dict=True)
+    found = model.evaluate(Measured(0, MEASURED).data(), steps=1, verbose=0, return_dict=True)
     return float(found["loss"])
 
 
@@ -82,15 +83,7 @@ def test_the_loss_has_the_penalty_on_the_outputs(first: list[Any], layers: list[
 
 def train(model: ResidentModel, first: int, last: int) -> list[float]:
     """The loss of each epoch from `first` to before `last`."""
-    history = model.fit(
-        training_rows(CHUNKS, 0, first),
-        epochs=last,
-        initial_epoch=first,
-        steps_per_epoch=CHUNKS.count,
-        shuffle=False,
-        verbose=0,
-    )
-    return list(history.history["loss"])
+    return list(fit(model, CHUNKS, seed=0, epochs=last, done=first).history["loss"])
 
 
 def test_penalties_are_part_of_the_training_loss_and_of_the_gradient() -> None:

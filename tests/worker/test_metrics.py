@@ -11,8 +11,9 @@ from sklearn.metrics import f1_score, precision_score, recall_score, top_k_accur
 
 from models.spec import JobSpec, output_kind, parse_spec
 from tests.worker.spirals import BATCH, EXAMPLES, SPIRALS, spiral_model, spiral_spec
+from worker.chunks import Chunks
 from worker.metrics import build_metrics
-from worker.training import Chunks, measured_rows, training_rows
+from worker.training import fit
 
 TOP_3 = {"type": "top_k_categorical_accuracy", "k": 3}
 NAMES = ["accuracy", "precision", "recall", "f1", "mean_absolute_error", "mean_squared_error"]
@@ -160,14 +161,7 @@ def test_they_are_measured_inside_the_compiled_loop_in_every_epoch() -> None:
     spec = spiral_spec(metrics=[*NAMES, "auc", {**TOP_3, "k": 2}])
     model = spiral_model(spec)
     chunks, names = Chunks(EXAMPLES, BATCH, rows=6), [*NAMES, "auc", "top_k_categorical_accuracy"]
-    history = model.fit(
-        training_rows(chunks, 0, 0),
-        epochs=2,
-        steps_per_epoch=chunks.count,
-        validation_data=measured_rows(0, 10),
-        shuffle=False,
-        verbose=0,
-    ).history
+    history = fit(model, chunks, seed=0, epochs=2, validated=10).history
     assert set(history) == {*names, *(f"val_{name}" for name in names), "loss", "val_loss"}
     outputs = model.network.predict(SPIRALS.x_test, verbose=0)
     found = {name: history[f"val_{name}"][-1] for name in names}

@@ -9,8 +9,8 @@ import pytest
 
 from models.spec import parse_spec, summarize
 from tests.worker.spirals import BATCH, EXAMPLES, spiral_model, spiral_spec, trained_by_keras
+from worker.chunks import Chunks, training_chunks
 from worker.optimizers import build_optimizer
-from worker.training import Chunks, training_rows
 
 CLASSES = {
     "sgd": keras.optimizers.SGD,
@@ -94,7 +94,7 @@ def test_its_steps_are_keras_own(name: str, arguments: dict[str, Any]) -> None:
     spec = spiral_spec(optimizer={"type": name, **arguments})
     model = spiral_model(spec)
     before = model.network.get_weights()
-    model.train_step(next(iter(training_rows(Chunks(EXAMPLES, BATCH, 3), 0, 0))))
+    model.train_step(next(iter(training_chunks(Chunks(EXAMPLES, BATCH, 3), 0, 0))))
     expected = trained_by_keras(spec, CLASSES[name](**arguments), batches=3)
     for first, mine, theirs in zip(before, model.network.get_weights(), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-6)

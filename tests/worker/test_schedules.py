@@ -16,8 +16,10 @@ from models.spec.training import Schedule
 from tests.models.spec.strategies import Body, schedules
 from tests.worker.spirals import BATCH, EXAMPLES, spiral_model, spiral_spec, trained_by_keras
 from worker.checkpoints import Checkpoint, CheckpointKeeper, restore, values_of, variables_of
+from worker.chunks import Chunks
+from worker.plan import Plan
 from worker.schedules import FollowSchedule
-from worker.training import CHUNK_BATCHES, Chunks, ResidentModel, training_rows
+from worker.training import ResidentModel, fit
 
 CLASSES = {
     "exponential_decay": keras.optimizers.schedules.ExponentialDecay,
@@ -85,15 +87,8 @@ def follow(model: ResidentModel, spec: JobSpec, chunks: Chunks, first: int, last
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             rates.append(float(model.optimizer.learning_rate))
 
-    model.fit(
-        training_rows(chunks, spec.seed, first),
-        epochs=last,
-        initial_epoch=first,
-        steps_per_epoch=chunks.count,
-        callbacks=[FollowSchedule(schedule_of(spec), chunks), Recorder()],
-        shuffle=False,
-        verbose=0,
-    )
+    callbacks = [FollowSchedule(schedule_of(spec), chunks), Recorder()]
+    fit(model, chunks, seed=spec.seed, epochs=last, done=first, callbacks=callbacks)
     return rates
 
 
@@ -101,7 +96,7 @@ def follow(model: ResidentModel, spec: JobSpec, chunks: Chunks, first: int, last
     ("schedule", "rows", "optimizer", "own"),
     [
         (WARM_UP, 3, {"type": "sgd", "momentum": 0.9}, keras.optimizers.SGD),
-        (PIECES, CHUNK_BATCHES, {"type": "sgd", "weight_decay": 0.1}, keras.optimizers.SGD),
+        (PIECES, EXAMPLES // BATCH, {"type": "sgd", "weight_decay": 0.1}, keras.optimizers.SGD),
         ({**STAIRS, "initial_learning_rate": 0.01}, 1, {"type": "adam", "clipnorm": 1.0}, keras.optimizers.Adam),
     ],
     ids=["warm-up", "pieces", "stairs"],
@@ -132,7 +127,7 @@ def test_full_batches_are_one_step_an_epoch() -> None:
 
 def test_a_scaled_loss_follows_too() -> None:
     spec = spiral_spec(optimizer={"type": "sgd", "learning_rate": PIECES}, precision="mixed_float16")
-    model = spiral_model(spec)
+    model = spiral_model(spec, Plan(precision="mixed_float16"))
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert follow(model, spec, Chunks(EXAMPLES, BATCH, 3), 0, 3) == pytest.approx([0.2, 0.3, 0.3])
     assert float(model.optimizer.inner_optimizer.learning_rate) == pytest.approx(0.3)
@@ -156,8 +151,9 @@ def test_a_number_needs_no_rates() -> None:
 
 
 @given(examples=st.integers(1, 300), batch_size=st.integers(1, 300), rows=st.integers(1, 40))
-def test_every_matrix_knows_its_first_batch(examples: int, batch_size: int, rows: int) -> None:
+def test_every_chunk_knows_its_first_batch(examples: int, batch_size: int, rows: int) -> None:
     chunks = Chunks(examples, min(batch_size, examples), rows)
-    batches = [len(matrix) for matrix in chunks.cut(np.arange(examples, dtype=np.int32))]
+    cut = chunks.cut(np.arange(examples, dtype=np.int32))
+    batches = [count + ending for _, count, _, ending in cut]
     assert [chunks.first_batch(n) for n in range(chunks.count)] == np.cumsum([0, *batches[:-1]]).tolist()
     assert chunks.batches == sum(batches)

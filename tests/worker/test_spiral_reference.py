@@ -14,8 +14,9 @@ from models.spec.schedules import rate_at
 from models.synthetic import spiral
 from worker.callbacks import plain
 from worker.data import split_for
+from worker.rehearsal import chunks_of
 from worker.schedules import FollowSchedule
-from worker.training import build_model, chunks_for, training_rows
+from worker.training import build_model, fit
 
 HIDDEN = {"type": "dense", "units": 64, "activation": "relu"}
 # Rate, its decay, momentum, and how many epochs rounding leaves alone: momentum is at the edge of chaos after 150.
@@ -67,16 +68,10 @@ def test_the_engine_takes_the_steps_of_gradient_descent(
     random = np.random.RandomState(0)
     first = [0.01 * random.standard_normal((2, 64)), np.zeros(64), 0.01 * random.standard_normal((64, 3)), np.zeros(3)]
     model.network.set_weights(first)
-    chunks = chunks_for(spec, len(split.x_train))
+    chunks = chunks_of(spec, len(split.x_train))
     learning_rate = spec.optimizer.learning_rate
-    history = model.fit(
-        training_rows(chunks, spec.seed, 0),
-        epochs=epochs,
-        steps_per_epoch=chunks.count,
-        callbacks=[] if isinstance(learning_rate, float) else [FollowSchedule(learning_rate, chunks)],
-        shuffle=False,
-        verbose=0,
-    )
+    callbacks = [] if isinstance(learning_rate, float) else [FollowSchedule(learning_rate, chunks)]
+    history = fit(model, chunks, seed=spec.seed, epochs=epochs, callbacks=callbacks)
     losses = [plain(loss) for loss in history.history["loss"]]
     expected = numpy_losses(first, rate_at(learning_rate, np.arange(epochs)), momentum)
     # What Keras reports of an epoch of one batch is the loss before the step.

@@ -1,22 +1,25 @@
 """The engine learns what Keras's own fit learns, whatever the chunks, and goes on where a checkpoint ends."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.artifacts import ArtifactStore
 from models.spec import JobSpec, parse_spec
+from models.spec.training import CosineDecay
 from worker.checkpoints import Checkpoint, CheckpointKeeper, restore, values_of, variables_of
+from worker.chunks import Chunks
 from worker.data import Split
-from worker.training import Chunks, ResidentModel, build_model, chunks_for, measured_rows, training_rows
+from worker.plan import Plan
+from worker.schedules import FollowSchedule
+from worker.training import ResidentModel, build_model, fit
 
 RNG = np.random.default_rng(7)
 EXAMPLES, BATCH = 110, 16
+DECAY = CosineDecay(initial_learning_rate=0.01, decay_steps=30)
 
 
 def split() -> Split:
@@ -45,38 +48,12 @@ def spec_of(**changes: Any) -> JobSpec:
     return parse_spec(base | changes)
 
 
-def fit(model: ResidentModel, chunks: Chunks, first: int, last: int, seed: int = 0) -> dict[str, list[float]]:
-    history = model.fit(
-        training_rows(chunks, seed, first),
-        epochs=last,
-        initial_epoch=first,
-        steps_per_epoch=chunks.count,
-        validation_data=measured_rows(0, 30),
-        shuffle=False,
-        verbose=0,
-    )
-    return history.history
-
-
-@given(examples=st.integers(1, 300), batch_size=st.integers(1, 300), rows=st.integers(1, 40))
-def test_chunks_hold_every_example_once_in_batches_of_the_size(examples: int, batch_size: int, rows: int) -> None:
-    chunks = Chunks(examples, min(batch_size, examples), rows)
-    matrices = list(chunks.cut(np.arange(examples, dtype=np.int32)))
-    assert len(matrices) == chunks.count
-    assert np.concatenate([matrix.ravel() for matrix in matrices]).tolist() == list(range(examples))
-    batches = [row for matrix in matrices for row in matrix]
-    assert all(len(batch) == chunks.batch_size for batch in batches[:-1])
-    assert all(len(matrix) <= rows for matrix in matrices)
-
-
-def test_the_order_depends_on_seed_and_epoch_alone() -> None:
-    def order(seed: int, first: int) -> list[int]:
-        taken = training_rows(Chunks(20, 20, 1), seed, first).take(1)
-        return [int(n) for rows in taken for n in np.ravel(rows)]
-
-    assert order(0, 1) == order(0, 1)
-    assert sorted(order(0, 1)) == list(range(20))
-    assert len({tuple(order(0, 0)), tuple(order(0, 1)), tuple(order(1, 0))}) == 3
+def train(model: ResidentModel, chunks: Chunks, first: int, last: int) -> dict[str, list[float]]:
+    """From one epoch to another, as a schedule says where the model follows one; what Keras recorded."""
+    follow = [] if model.rates is None else [FollowSchedule(DECAY, chunks)]
+    history = fit(model, chunks, seed=0, epochs=last, done=first, validated=30, callbacks=follow)
+    recorded: dict[str, list[float]] = history.history
+    return recorded
 
 
 @pytest.mark.parametrize(
@@ -94,7 +71,7 @@ def test_chunks_learn_exactly_what_stock_fit_learns_from_the_same_batches(change
     spec = spec_of(**changes)
     chunks = Chunks(EXAMPLES, BATCH, rows=3)
     chunked = build_model(spec, SPLIT, (1 / 255, 0.0))
-    ours = fit(chunked, chunks, 0, 3)
+    ours = train(chunked, chunks, 0, 3)
 
     stock = build_model(spec, SPLIT, (1 / 255, 0.0))
     one_hot = spec.loss.type != "sparse_categorical_crossentropy"
@@ -121,7 +98,7 @@ def test_chunks_learn_exactly_what_stock_fit_learns_from_the_same_batches(change
 
 def test_validation_is_measured_as_evaluate_measures_it() -> None:
     model = build_model(spec_of(), SPLIT, (1 / 255, 0.0))
-    history = fit(model, Chunks(EXAMPLES, BATCH, 4), 0, 1)
+    history = train(model, Chunks(EXAMPLES, BATCH, 4), 0, 1)
     assert SPLIT.x_val is not None
     outputs = model.network.predict(SPLIT.x_val.astype(np.float32), verbose=0)
     assert history["val_accuracy"] == [pytest.approx(np.mean(outputs.argmax(axis=1) == SPLIT.y_val))]
@@ -129,23 +106,30 @@ def test_validation_is_measured_as_evaluate_measures_it() -> None:
     assert history["val_loss"] == [pytest.approx(expected.mean(), rel=1e-4)]
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
-    """Dropout, batch normalisation and Adam: every bit of state is in the checkpoint."""
-    chunks = Chunks(EXAMPLES, BATCH, rows=3)
-    whole = build_model(spec_of(), SPLIT, (1 / 255, 0.0))
-    fit(whole, chunks, 0, 4)
+SCHEDULED = {"optimizer": {"type": "adam", "learning_rate": DECAY.model_dump()}}
 
-    first = build_model(spec_of(), SPLIT, (1 / 255, 0.0))
-    fit(first, chunks, 0, 2)
+
+@pytest.mark.parametrize("xla", ["none", "update"])
+def test_a_convolution_interrupted_and_resumed_equals_uninterrupted(
+    tmp_path: Path, xla: Literal["none", "update"]
+) -> None:
+    """Dropout, batch normalisation, Adam and a schedule: every bit of state is in the checkpoint.
+
+    The chunks of the second part are other ones.
+    """
+    spec, plan = spec_of(**SCHEDULED), Plan(xla)
+    whole, first, second = (build_model(spec, SPLIT, (1 / 255, 0.0), plan) for _ in range(3))
+    train(whole, Chunks(EXAMPLES, BATCH, rows=3), 0, 4)
+
+    train(first, Chunks(EXAMPLES, BATCH, rows=3), 0, 2)
     keeper = CheckpointKeeper(ArtifactStore(f"file://{tmp_path}"), "job_1", 1)
     key = keeper.write(2, Checkpoint(values_of(variables_of(first)), {"kept": [np.ones(3)]}, {"epoch": 2}))
 
-    second = build_model(spec_of(), SPLIT, (1 / 255, 0.0))
     checkpoint = keeper.read(key)
     assert checkpoint.facts == {"epoch": 2}
     assert checkpoint.weights["kept"][0].tolist() == [1, 1, 1]
     restore(second, checkpoint)
-    fit(second, chunks, 2, 4)
+    train(second, Chunks(EXAMPLES, BATCH, rows=2), 2, 4)
     for mine, theirs in zip(values_of(variables_of(second)), values_of(variables_of(whole)), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
@@ -154,10 +138,3 @@ def test_a_checkpoint_of_another_model_is_refused() -> None:
     model = build_model(spec_of(), SPLIT, (1 / 255, 0.0))
     with pytest.raises(ValueError, match="variables"):
         restore(model, Checkpoint([np.zeros(1)], {}, {}))
-
-
-def test_a_chunk_is_shorter_for_a_larger_network() -> None:
-    small = chunks_for(spec_of(network={"preset": "mlp"}), 54_000)
-    large = chunks_for(spec_of(network={"preset": "cnn"}), 54_000)
-    assert 1 <= large.rows < small.rows
-    assert chunks_for(spec_of(batch_size="full"), 54_000).batch_size == 54_000
