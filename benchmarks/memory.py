@@ -5,17 +5,15 @@
 
 import argparse
 import json
-import os
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from benchmarks.start import service
+from benchmarks.service import starting, wait_until_warm
 from trainyard import Client
 
 JOBS = 200
@@ -41,8 +39,8 @@ class Sample:
 def main() -> None:
     """Print the figures and write each sample as JSON."""
     options = parse(sys.argv[1:])
-    os.environ["TRAINYARD_WORKERS"] = "1"
-    with tempfile.TemporaryDirectory() as home, service(home) as (_, url), Client(url) as client:
+    with starting() as (client, _):
+        wait_until_warm(client)
         samples = [run(client, job) for job in range(1, options.jobs + 1)]
     figures = summarize(samples)
     show(figures)

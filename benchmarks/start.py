@@ -9,13 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx2
 
-from trainyard import Client
+from benchmarks.service import follow, starting, wait_until_warm
 
 REPEATS = 5
 SPEC: dict[str, Any] = {
@@ -34,12 +32,12 @@ SPEC: dict[str, Any] = {
 
 def main() -> None:
     """Print the figures."""
-    with tempfile.TemporaryDirectory() as home, service(home) as (process, url):
-        del process
+    with tempfile.TemporaryDirectory() as home:
         show("API process to its first /livez", [until_alive(home) for _ in range(REPEATS)])
-        with Client(url) as client:
-            show("POST to first epoch, the first job", [until_first_epoch(client)])
-            show("POST to first epoch, later jobs", [until_first_epoch(client) for _ in range(REPEATS)])
+    with starting() as (client, _):
+        wait_until_warm(client)
+        show("POST to first epoch, the first job", [follow(client, SPEC).first_epoch])
+        show("POST to first epoch, later jobs", [follow(client, SPEC).first_epoch for _ in range(REPEATS)])
 
 
 def until_alive(home: str) -> float:
@@ -58,33 +56,6 @@ def until_alive(home: str) -> float:
     finally:
         process.terminate()
         process.wait()
-
-
-def until_first_epoch(client: Client) -> float:
-    """Seconds from the POST to the moment at which a follower is told of epoch 1; then waits for the job's end."""
-    began = time.perf_counter()
-    job = client.submit(SPEC)
-    for event in client.events(job["id"]):
-        if event["event"] == "epoch":
-            took = time.perf_counter() - began
-            client.wait(job["id"])
-            return took
-    raise RuntimeError(f"No epoch came: {client.job(job['id'])['failure']}")
-
-
-@contextmanager
-def service(home: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`trainyard up`, ready."""
-    settings = {"TRAINYARD_HOME": home, "TRAINYARD_PORT": "0"}
-    command = [sys.executable, "-m", "trainyard", "up"]
-    process = subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        ready = next(line for line in process.stdout if line.startswith("Trainyard is ready: "))
-        yield process, ready.rpartition(" ")[2].strip()
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 def show(what: str, seconds: list[float]) -> None:

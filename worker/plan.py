@@ -36,7 +36,7 @@ COMPILED_LAYERS = (
 )
 COMPILED_METRICS = ("accuracy", "precision", "recall", "f1", "mean_absolute_error", "mean_squared_error")
 # Up to so many operations a batch, and from so many steps on, one program is the quickest.
-CHUNK_OPERATIONS = 500e6
+CHUNK_OPERATIONS = 2e9
 CHUNK_STEPS = 4_000
 # From so many weights on, and from so many weights times steps on, a compiled update is.
 UPDATE_PARAMETERS = 100_000

@@ -14,6 +14,7 @@ from worker.training import ResidentModel, build_model, fit
 # A look comes after each chunk, and what the user wants must be noticed within half a second.
 CHUNK_SECONDS = 0.2
 SURE_SECONDS = 0.02
+SLOW_SECONDS = 5.0
 # What `auto` tries bfloat16 with, and how far the loss may then be from that of float32.
 TRIED_EXAMPLES = 1000
 SOUND = 0.05
@@ -35,7 +36,10 @@ def rehearse(model: ResidentModel, chunks: Chunks) -> Chunks:
         return chunks
     variables = variables_of(model)
     kept = values_of(variables)
-    batches, seconds = 1, min(_seconds(model, chunks, 1) for _ in range(2))
+    batches, seconds = 1, _seconds(model, chunks, 1)
+    if seconds < SLOW_SECONDS:
+        # The first batch also makes what the others find; one that took so long was slow besides.
+        seconds = _seconds(model, chunks, 1)
     while seconds < SURE_SECONDS and batches < chunks.capacity:
         batches = min(batches * 8, chunks.capacity)
         seconds = _seconds(model, chunks, batches)

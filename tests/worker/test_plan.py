@@ -52,7 +52,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(SMALL, MANY | {"precision": "mixed_float16"}, "none", "cannot skip a batch", id="float16"),
         pytest.param(SMALL, MANY | {"precision": "mixed_bfloat16"}, "none", "bfloat16 slowly", id="bfloat16"),
         pytest.param(LARGE, {"batch_size": 200, "epochs": 2}, "update", "1238730 weights are many", id="large"),
-        pytest.param(LARGE, {"batch_size": 200, "epochs": 1}, "none", "as quick without", id="large, few steps"),
+        pytest.param(LARGE, {"batch_size": 200, "epochs": 1}, "none", "270 steps do not repay", id="large, few steps"),
+        pytest.param(LARGE, {"batch_size": 200, "epochs": 15}, "chunk", "4050 steps", id="large, many steps"),
+        pytest.param(LARGE, {"batch_size": "full", "epochs": 90}, "none", "as quick without", id="huge batches"),
         pytest.param(
             LARGE,
             {"batch_size": 200, "epochs": 6, "precision": "mixed_bfloat16"},
