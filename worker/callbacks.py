@@ -15,6 +15,7 @@ from models.spec.training import rises
 from worker.checkpoints import Checkpoint, CheckpointKeeper, values_of, variables_of
 from worker.hold import Fenced, Hold
 from worker.initial_weights import Weights, to_npz, weights_of
+from worker.slot import processors
 from worker.writer import Writer
 
 LOOK_SECONDS = 0.1
@@ -167,7 +168,8 @@ class Publisher(keras.callbacks.Callback):
     def _is_due(self) -> bool:
         if self._writer.busy():
             return False
-        dear = (self._copied + self._writer.seconds) / SHARE
+        # Copying holds the training up; writing takes one of the processors from it.
+        dear = (self._copied + self._writer.seconds / processors()) / SHARE
         return time.monotonic() - self._published >= max(PUBLISH_SECONDS, dear)
 
     def _publish(self, reached: EpochResult) -> None:

@@ -170,6 +170,7 @@ def published(monkeypatch: pytest.MonkeyPatch, epochs: int, epoch_seconds: float
         processor[0] += write_seconds
         return processor[0]
 
+    monkeypatch.setattr(callbacks, "processors", lambda: 1)
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: record.moment))
     monkeypatch.setattr(writer, "time", SimpleNamespace(thread_time=spent))
     start = Writer.start
