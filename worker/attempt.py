@@ -9,6 +9,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from models import jobs
 from models.artifacts import drop_checkpoints
+from models.history import EpochResult
 from models.jobs import FailureKind, Status
 from models.spec import JobSpec
 from models.spec.training import EarlyStopping as EarlyStoppingSpec
@@ -144,6 +145,9 @@ class Attempt:
             checkpoint = self.keeper.read(progress.checkpoint)
             restore(model, checkpoint)
             progress.epoch = checkpoint.facts["epoch"]
+            if (reached := checkpoint.facts.get("without_row")) is not None:
+                last = EpochResult(**reached)
+                self.hold.record([last], last, {})
             self.hold.keep_weights(progress.epoch, to_npz(weights_of(model.network)))
         if early_stopping is not None and early_stopping.best_weights:
             # Keras does it when fit ends by itself; after an interruption, or when nothing was left to fit, we do.
@@ -163,9 +167,16 @@ class Attempt:
 
     def _chunks(self, model: training.ResidentModel, plan: Plan, split: data.Split) -> Chunks:
         """Have the programs compiled, and say how the job is trained."""
-        chunks = rehearse(model, chunks_of(self.spec, len(split.x_train)))
+        chunks = rehearse(model, chunks_of(self.spec, len(split.x_train)), self._obey)
         self.hold.say("compiling", "; ".join(plan.reasons), execution=plan.facts(chunks.rows))
         return chunks
+
+    def _obey(self) -> None:
+        """Between the parts of a rehearsal. Raises Interrupted."""
+        if self.hold.slot.stopping:
+            raise Interrupted("stopping")
+        if (requested := self.hold.control().requested) is not None:
+            raise Interrupted(requested)
 
     def _stoppers(self) -> tuple[EarlyStopping | None, ReduceLROnPlateau | None]:
         early_stopping, plateau = self.spec.early_stopping, self.spec.reduce_on_plateau

@@ -1,7 +1,7 @@
 """The callbacks of one attempt: publish epochs behind durable checkpoints, obey, and stop in time."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
 
@@ -175,6 +175,8 @@ class Publisher(keras.callbacks.Callback):
     def _publish(self, reached: EpochResult) -> None:
         began = time.monotonic()
         checkpoint, results, kept = self._checkpoint(), self._pending, self._kept
+        # Should the job end here, the epoch becomes a row whatever `log_every` says.
+        checkpoint.facts["without_row"] = None if reached in results else asdict(reached)
         self._pending, self._kept = [], {}
         self._copied = time.monotonic() - began
         self._writer.start(lambda: self._write(reached, checkpoint, results, kept))

@@ -102,7 +102,9 @@ def device_of(spec: JobSpec) -> Literal["cpu", "gpu"]:
 
 def _with_precision(plan: Plan, spec: JobSpec, operations: int) -> Plan:
     if spec.precision != "auto":
-        return plan.because(f"{spec.precision}, as the spec says", precision=spec.precision)
+        slow = plan.device == "cpu" and spec.precision.startswith("mixed") and _emulated(spec.precision)
+        said = f"{spec.precision}, as the spec says" + (", which this processor computes slowly" if slow else "")
+        return plan.because(said, precision=spec.precision)
     if any(isinstance(node.layer, SimpleRNN | LSTM | GRU) for node in spec.nodes):
         return plan.because("float32: what recurrent layers gain from bfloat16 was not measured")
     if plan.device == "gpu" and not _gpu_multiplies_bfloat16():
@@ -153,6 +155,11 @@ def bfloat16_flags() -> tuple[str, ...]:
         return ()
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
     return tuple(flag for flag in BFLOAT16_FLAGS if flag in flags)
+
+
+def _emulated(precision: str) -> bool:
+    """Whether a processor has no products of its own for it: TensorFlow has none of float16 on any."""
+    return precision == "mixed_float16" or not bfloat16_flags()
 
 
 def _gpu_multiplies_bfloat16() -> bool:

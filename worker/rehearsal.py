@@ -1,6 +1,7 @@
 """Before training: have programs compiled, and find out how many batches fit between two looks at the job's row."""
 
 import time
+from collections.abc import Callable
 
 from models.spec import JobSpec
 from models.spec.summary import batch_size_of
@@ -25,13 +26,16 @@ def chunks_of(spec: JobSpec, examples: int) -> Chunks:
     return Chunks(examples, batch_size_of(spec), rows=1).of_rows(examples)
 
 
-def rehearse(model: ResidentModel, chunks: Chunks) -> Chunks:
+def rehearse(model: ResidentModel, chunks: Chunks, look: Callable[[], None] = lambda: None) -> Chunks:
     """The chunks that `model` can be trained in: short enough by the clock, on this machine as it is now.
 
-    The model is afterwards as it was before; how long chunks are changes no number that comes out.
+    The model is afterwards as it was before; how long chunks are changes no number that comes out. `look` is called
+    between the parts, which can take seconds each, and may raise.
     """
+    look()
     model.make_train_function()
     _seconds(model, chunks, 0)
+    look()
     if chunks.capacity == 1:
         return chunks
     variables = variables_of(model)
@@ -41,6 +45,7 @@ def rehearse(model: ResidentModel, chunks: Chunks) -> Chunks:
         # The first batch also makes what the others find; one that took so long was slow besides.
         seconds = _seconds(model, chunks, 1)
     while seconds < SURE_SECONDS and batches < chunks.capacity:
+        look()
         batches = min(batches * 8, chunks.capacity)
         seconds = _seconds(model, chunks, batches)
     for variable, value in zip(variables, kept, strict=True):

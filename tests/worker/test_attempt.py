@@ -298,13 +298,16 @@ def test_the_job_that_should_go_next_is_taken_whatever_the_message_was_about(slo
     assert [read(slot, job_id)[0].status for job_id in (late, urgent, gpu)] == ["succeeded", "succeeded", "queued"]
 
 
-def test_a_model_kept_before_its_time_leaves_its_weights_too(slot: Slot) -> None:
-    job_id = submit(slot, epochs=100_000, max_seconds=1.0)
+@pytest.mark.parametrize("log_every", [1, 100_000])
+def test_a_model_kept_before_its_time_leaves_its_weights_too(slot: Slot, log_every: int) -> None:
+    """And a row of its epoch, also where `log_every` would have left it out."""
+    job_id = submit(slot, epochs=100_000, max_seconds=1.0, log_every=log_every)
     try_job(slot, job_id)
     job, rows = read(slot, job_id)
     assert job.status == Status.SUCCEEDED
     with slot.database.read() as session:
         assert kept_epochs(session, job_id) == [rows[-1].epoch]
+    assert [row.epoch for row in rows] == ([job.epoch] if log_every > 1 else list(range(1, job.epoch + 1)))
 
 
 def test_a_file_that_answers_with_no_number_means_that_training_diverged(

@@ -1,5 +1,7 @@
 """The plan of a job is on its record: later attempts keep it, and it lets the owner be heard in time."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from models.jobs import Job, Phase, Status
 from models.spec import parse_spec
 from models.spec.layers.core import Dropout
 from tests.worker.test_attempt import LAYERS, SCHEDULE, Killed, die_after, put_back, read, slot, submit, weights
-from worker import plan
+from worker import plan, rehearsal, training
 from worker.attempt import try_job
 from worker.callbacks import Publisher
 from worker.hold import Hold
@@ -63,6 +65,25 @@ def test_a_plan_for_another_device_is_replaced(slot: Slot) -> None:
     try_job(slot, job_id)
     job = read(slot, job_id)[0]
     assert (job.status, job.execution) == (Status.SUCCEEDED, plan.plan_for(parse_spec(job.spec)).facts(4))
+
+
+def test_a_cancel_is_obeyed_before_the_first_epoch(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large network takes seconds until all is compiled: there is a look in between."""
+    job_id = submit(slot)
+    asked: list[str | None] = []
+    seconds = rehearsal._seconds
+
+    def cancelled(*arguments: Any) -> float:
+        if not asked:
+            with slot.database.write() as session:
+                asked.append(jobs.request_cancel(session, job_id, keep_model=False))
+        return seconds(*arguments)
+
+    monkeypatch.setattr(rehearsal, "_seconds", cancelled)
+    monkeypatch.setattr(training, "fit", None)
+    try_job(slot, job_id)
+    job, rows = read(slot, job_id)
+    assert (asked, job.status, rows) == (["requested"], Status.CANCELLED, [])
 
 
 def test_a_cancel_is_obeyed_in_the_midst_of_a_slow_epoch(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
