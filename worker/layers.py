@@ -86,17 +86,17 @@ class LayerBuilder:
 
     def build(self, layer: Layer | Merge, name: str) -> keras.layers.Layer:
         """The Keras layer that `layer` describes."""
-        return self._marked(layer, self._build(layer, name))
+        return self._frozen_or_not(layer, self._build(layer, name))
 
     def build_before_pooling(self, layer: Conv2D, name: str) -> ConvolutionBeforePooling:
         """The convolution that `layer` describes, for a pooling that `build_after` makes."""
-        return self._marked(layer, ConvolutionBeforePooling(**self._all_arguments(layer, name)))
+        return self._frozen_or_not(layer, ConvolutionBeforePooling(**self._all_arguments(layer, name)))
 
     def build_after(self, convolution: Any, layer: MaxPooling2D, name: str) -> PoolingAfterConvolution:
         """The pooling that `layer` describes, behind a convolution that `build_before_pooling` made."""
         return PoolingAfterConvolution(convolution, **self._all_arguments(layer, name))
 
-    def _marked(self, layer: Layer | Merge, built: keras.layers.Layer) -> Any:
+    def _frozen_or_not(self, layer: Layer | Merge, built: keras.layers.Layer) -> Any:
         built.trainable = getattr(layer, "trainable", True)
         return built
 
