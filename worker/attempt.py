@@ -15,10 +15,10 @@ from models.spec import JobSpec
 from models.spec.training import EarlyStopping as EarlyStoppingSpec
 from models.spec.training import ReduceOnPlateau, rises
 from worker import data, training
-from worker.callbacks import Diverged, EarlyStopping, Interrupted, Progress, Publisher, ReduceLROnPlateau, resume
+from worker.callbacks import Diverged, EarlyStopping, Progress, Publisher, ReduceLROnPlateau, resume
 from worker.checkpoints import CheckpointKeeper, restore
 from worker.chunks import Chunks
-from worker.hold import Fenced, Hold
+from worker.hold import Fenced, Hold, Interrupted
 from worker.initial_weights import Unusable, read_weights, take_weights, to_npz, weights_of
 from worker.kinds.running import run_kind
 from worker.leftovers import clear_leftovers
@@ -167,16 +167,9 @@ class Attempt:
 
     def _chunks(self, model: training.ResidentModel, plan: Plan, split: data.Split) -> Chunks:
         """Have the programs compiled, and say how the job is trained."""
-        chunks = rehearse(model, chunks_of(self.spec, len(split.x_train)), self._obey)
+        chunks = rehearse(model, chunks_of(self.spec, len(split.x_train)), self.hold.obey)
         self.hold.say("compiling", "; ".join(plan.reasons), execution=plan.facts(chunks.rows))
         return chunks
-
-    def _obey(self) -> None:
-        """Between the parts of a rehearsal. Raises Interrupted."""
-        if self.hold.slot.stopping:
-            raise Interrupted("stopping")
-        if (requested := self.hold.control().requested) is not None:
-            raise Interrupted(requested)
 
     def _stoppers(self) -> tuple[EarlyStopping | None, ReduceLROnPlateau | None]:
         early_stopping, plateau = self.spec.early_stopping, self.spec.reduce_on_plateau

@@ -13,7 +13,7 @@ from models.spec import JobSpec
 from models.spec.kept_epochs import file_of, kept_every
 from models.spec.training import rises
 from worker.checkpoints import Checkpoint, CheckpointKeeper, values_of, variables_of
-from worker.hold import Fenced, Hold
+from worker.hold import Fenced, Hold, Interrupted
 from worker.initial_weights import Weights, to_npz, weights_of
 from worker.slot import processors
 from worker.writer import Writer
@@ -22,14 +22,6 @@ LOOK_SECONDS = 0.1
 PUBLISH_SECONDS = 1.0
 # Of the time between two checkpoints, the most that making one may take.
 SHARE = 0.03
-
-
-class Interrupted(Exception):
-    """Training ends before its last epoch; `why` is cancel, stopping or timeout."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
 
 
 class Diverged(Exception):
@@ -156,10 +148,7 @@ class Publisher(keras.callbacks.Callback):
         limit = self._spec.max_seconds
         if limit is not None and self._progress.seconds + moment - self._epoch_began > limit:
             raise Interrupted("timeout")
-        if self._hold.slot.stopping:
-            raise Interrupted("stopping")
-        if (requested := self._hold.control().requested) is not None:
-            raise Interrupted(requested)
+        self._hold.obey()
 
     def close(self) -> None:
         """Wait until all is written. Raises what went wrong with it."""

@@ -17,6 +17,14 @@ class Fenced(Exception):
     """The job is not this attempt's any more: write nothing, go."""
 
 
+class Interrupted(Exception):
+    """An attempt ends before its time; `why` is cancel, stopping or timeout."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 class Hold:
     """The job that one attempt of one slot works on; each method raises `Fenced` when it was given to another."""
 
@@ -32,6 +40,13 @@ class Hold:
         if wanted is None:
             raise Fenced
         return wanted
+
+    def obey(self) -> None:
+        """Go on, unless the job's owner or the machine wants otherwise. Raises Interrupted."""
+        if self.slot.stopping:
+            raise Interrupted("stopping")
+        if (requested := self.control().requested) is not None:
+            raise Interrupted(requested)
 
     def enter(self, phase: Phase) -> None:
         """Say what the attempt does now."""

@@ -3,8 +3,8 @@
 import time
 
 from models.spec import JobSpec
-from worker.callbacks import LOOK_SECONDS, Interrupted
-from worker.hold import Hold
+from worker.callbacks import LOOK_SECONDS
+from worker.hold import Hold, Interrupted
 
 REPORT_SECONDS = 1.0
 
@@ -38,7 +38,4 @@ class Steps:
         limit = self._spec.max_seconds
         if limit is not None and moment - self._began > limit:
             raise Interrupted("timeout")
-        if self._hold.slot.stopping:
-            raise Interrupted("stopping")
-        if (requested := self._hold.control().requested) is not None:
-            raise Interrupted(requested)
+        self._hold.obey()
