@@ -25,7 +25,6 @@ from worker.leftovers import clear_leftovers
 from worker.plan import Plan, device_of, plan_for
 from worker.rehearsal import check_precision, chunks_of, rehearse
 from worker.results import Learned, finish
-from worker.schedules import FollowSchedule
 from worker.slot import Slot
 
 log = logging.getLogger(__name__)
@@ -146,8 +145,7 @@ class Attempt:
             restore(model, checkpoint)
             progress.epoch = checkpoint.facts["epoch"]
             if (reached := checkpoint.facts.get("without_row")) is not None:
-                last = EpochResult(**reached)
-                self.hold.record([last], last, {})
+                self.hold.record_missing(EpochResult(**reached))
             self.hold.keep_weights(progress.epoch, to_npz(weights_of(model.network)))
         if early_stopping is not None and early_stopping.best_weights:
             # Keras does it when fit ends by itself; after an interruption, or when nothing was left to fit, we do.
@@ -211,10 +209,8 @@ class Attempt:
         early_stopping: EarlyStopping | None,
         plateau: ReduceLROnPlateau | None,
     ) -> None:
-        rate = self.spec.optimizer.learning_rate
-        schedule = None if isinstance(rate, float) else FollowSchedule(rate, chunks)
         publisher = Publisher(self.hold, self.spec, self.keeper, progress, early_stopping, plateau)
-        callbacks = (schedule, early_stopping, plateau, publisher)
+        callbacks = (early_stopping, plateau, publisher)
         try:
             training.fit(
                 model,

@@ -103,7 +103,7 @@ class Publisher(keras.callbacks.Callback):
         self._writer = Writer()
         self._copied = 0.0
         self._epoch_began = self._published = self._looked = float("-inf")
-        self._began = False
+        self._is_training = False
         self._keep_every = kept_every(spec)
         self._monitor = best_monitor(spec)
 
@@ -111,8 +111,8 @@ class Publisher(keras.callbacks.Callback):
         self._epoch_began = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self._began:
-            self._began = True
+        if not self._is_training:
+            self._is_training = True
             self._hold.enter("training")
         self._look()
 

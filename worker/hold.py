@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from models import jobs, registry
 from models.artifacts import Stored
-from models.history import EpochResult
+from models.history import Epoch, EpochResult
 from models.jobs import Control, Job, Phase, Status
 from models.spec.kept_epochs import file_of
 from worker.slot import Slot
@@ -65,6 +65,13 @@ class Hold:
         with self.slot.database.write() as session:
             _require(jobs.record_epochs(session, *self._place, results, reached, **values))
             registry.add_artifacts(session, self.job.id, files)
+
+    def record_missing(self, reached: EpochResult) -> None:
+        """Write an epoch, unless an attempt that ended just then did."""
+        with self.slot.database.read() as session:
+            there = session.get(Epoch, (self.job.id, reached.epoch))
+        if there is None:
+            self.record([reached], reached, {})
 
     def store_weights(self, epoch: int, data: bytes) -> Stored:
         """A file with the weights after `epoch`; outside the attempt's folder, since it outlives a cancelled job."""

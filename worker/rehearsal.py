@@ -5,11 +5,10 @@ from collections.abc import Callable
 
 from models.spec import JobSpec
 from models.spec.summary import batch_size_of
-from worker.checkpoints import values_of, variables_of
+from worker.checkpoints import Checkpoint, restore, values_of, variables_of
 from worker.chunks import Chunks, rehearsal_chunks
 from worker.data import Split
 from worker.plan import Plan
-from worker.schedules import FollowSchedule
 from worker.training import ResidentModel, build_model, fit
 
 # A look comes after each chunk, and what the user wants must be noticed within half a second.
@@ -23,7 +22,7 @@ SOUND = 0.05
 
 def chunks_of(spec: JobSpec, examples: int) -> Chunks:
     """An epoch of `spec` in chunks as long as possible."""
-    return Chunks(examples, batch_size_of(spec), rows=1).of_rows(examples)
+    return Chunks(examples, min(batch_size_of(spec), examples), rows=1).of_rows(examples)
 
 
 def rehearse(model: ResidentModel, chunks: Chunks, look: Callable[[], None] = lambda: None) -> Chunks:
@@ -38,8 +37,15 @@ def rehearse(model: ResidentModel, chunks: Chunks, look: Callable[[], None] = la
     look()
     if chunks.capacity == 1:
         return chunks
-    variables = variables_of(model)
-    kept = values_of(variables)
+    before = Checkpoint(values_of(variables_of(model)), {}, {})
+    try:
+        return chunks.of_rows(int(CHUNK_SECONDS / _seconds_a_batch(model, chunks, look)))
+    finally:
+        restore(model, before)
+        model.reset_metrics()
+
+
+def _seconds_a_batch(model: ResidentModel, chunks: Chunks, look: Callable[[], None]) -> float:
     batches, seconds = 1, _seconds(model, chunks, 1)
     if seconds < SLOW_SECONDS:
         # The first batch also makes what the others find; one that took so long was slow besides.
@@ -48,10 +54,7 @@ def rehearse(model: ResidentModel, chunks: Chunks, look: Callable[[], None] = la
         look()
         batches = min(batches * 8, chunks.capacity)
         seconds = _seconds(model, chunks, batches)
-    for variable, value in zip(variables, kept, strict=True):
-        variable.assign(value)
-    model.reset_metrics()
-    return chunks.of_rows(int(CHUNK_SECONDS * batches / seconds))
+    return seconds / batches
 
 
 def _seconds(model: ResidentModel, chunks: Chunks, batches: int) -> float:
@@ -79,10 +82,7 @@ def check_precision(plan: Plan, spec: JobSpec, split: Split, scaling: tuple[floa
 
 
 def _tried_loss(spec: JobSpec, split: Split, scaling: tuple[float, float], plan: Plan) -> float:
-    examples = len(split.x_train)
-    chunks = Chunks(examples, min(batch_size_of(spec), examples), rows=1).of_rows(examples)
     model = build_model(spec, split, scaling, plan)
-    rate = spec.optimizer.learning_rate
-    follow = [] if isinstance(rate, float) else [FollowSchedule(rate, chunks)]
-    loss: float = fit(model, chunks, seed=spec.seed, epochs=1, callbacks=follow).history["loss"][0]
+    chunks = chunks_of(spec, len(split.x_train))
+    loss: float = fit(model, chunks, seed=spec.seed, epochs=1).history["loss"][0]
     return loss

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.spec import JobSpec, output_kind
+from models.spec.training import Schedule
 from worker.chunks import EVALUATION_BATCH, MOST_BATCHES, Chunks, Measured, measured_batch_of, training_chunks
 from worker.data import Split
 from worker.losses import build_loss
@@ -20,6 +21,7 @@ from worker.metrics import build_metrics
 from worker.network import build_network
 from worker.optimizers import build_optimizer
 from worker.plan import PLAIN, Plan
+from worker.schedules import FollowSchedule
 
 
 class ResidentModel(keras.Model):
@@ -31,7 +33,8 @@ class ResidentModel(keras.Model):
         labels: `integer`, `one_hot`, `binary` or, for a regression, `value`: how the loss wants them.
         outputs: width of one-hot labels.
         class_weights: one weight a class, or None.
-        scheduled: whether each batch takes its learning rate from `rates`, which hold those of the next chunk.
+        schedule: of the learning rate, which `fit` follows: each batch takes its own from `rates`, which hold those of
+            the next chunk; None where the rate is the optimizer's alone.
         compiled: whether XLA makes one program of a whole chunk.
         measured_batch: examples that are measured at a time.
     """
@@ -43,7 +46,7 @@ class ResidentModel(keras.Model):
         labels: str,
         outputs: int,
         class_weights: np.ndarray | None,
-        scheduled: bool = False,
+        schedule: Schedule | None = None,
         compiled: bool = False,
         measured_batch: int = EVALUATION_BATCH,
     ) -> None:
@@ -55,7 +58,8 @@ class ResidentModel(keras.Model):
         self._class_weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
         self._train = (tf.constant(split.x_train), _held(split.y_train))
         parts = [(split.x_val, split.y_val), (split.x_test, split.y_test)]
-        self.rates = tf.Variable(tf.zeros(MOST_BATCHES + 1), trainable=False) if scheduled else None
+        self.schedule = schedule
+        self.rates = None if schedule is None else tf.Variable(tf.zeros(MOST_BATCHES + 1), trainable=False)
         examples, truth = zip(*[part for part in parts if part[0] is not None], strict=True)
         self._measured = (tf.constant(np.concatenate(examples)), _held(np.concatenate(truth)))
         self._program = tf.function(self._train_batches, jit_compile=True) if compiled else None
@@ -151,7 +155,7 @@ def build_model(spec: JobSpec, split: Split, scaling: tuple[float, float], plan:
         weights = np.ones(len(kind.class_labels), np.float32)
         for label, weight in spec.class_weight.items():
             weights[kind.class_labels.index(int(label))] = weight
-    scheduled = not isinstance(spec.optimizer.learning_rate, float)
+    rate = spec.optimizer.learning_rate
     network = build_network(spec, scaling, pooled=plan.device == "cpu")
     model = ResidentModel(
         network,
@@ -159,7 +163,7 @@ def build_model(spec: JobSpec, split: Split, scaling: tuple[float, float], plan:
         kind.labels,
         kind.outputs,
         weights,
-        scheduled,
+        schedule=None if isinstance(rate, float) else rate,
         compiled=plan.xla == "chunk",
         measured_batch=measured_batch_of(spec),
     )
@@ -192,6 +196,7 @@ def fit(
         # An example is measured in a third of the time that it trains in, or less.
         rows = chunks.rows * chunks.batch_size // model.measured_batch
         measured = Measured(0, validated, max(1, rows), model.measured_batch)
+    follow = [] if model.schedule is None else [FollowSchedule(model.schedule, chunks)]
     return model.fit(
         training_chunks(chunks, seed, done),
         epochs=epochs,
@@ -200,6 +205,6 @@ def fit(
         validation_data=None if measured is None else measured.data(),
         validation_steps=None if measured is None else measured.steps,
         shuffle=False,
-        callbacks=list(callbacks),
+        callbacks=[*follow, *callbacks],
         verbose=0,
     )

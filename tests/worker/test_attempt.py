@@ -1,7 +1,5 @@
 """Whole attempts in this process: ended by every kind of misfortune, taken up by the next, and what is left of them."""
 
-import multiprocessing
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -9,11 +7,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models import jobs, workers
+from models import jobs
 from models.history import Epoch, epochs_after
 from models.jobs import Job, Status
 from models.references import kept_epochs
-from models.settings import Settings
 from models.spec import parse_spec
 from worker import export, training
 from worker.attempt import try_job, try_next
@@ -66,14 +63,10 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def slot(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
+def slot(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> Slot:
     """A slot whose every epoch is published by itself."""
     monkeypatch.setattr("worker.callbacks.Publisher._is_due", lambda self: True)
-    made = Slot(settings, ["train"], multiprocessing.get_context("spawn").Event())
-    with made.database.write() as session:
-        workers.announce(session, made._row())
-    yield made
-    made.close()
+    return slot
 
 
 def submit(slot: Slot, **changes: Any) -> str:
@@ -308,6 +301,25 @@ def test_a_model_kept_before_its_time_leaves_its_weights_too(slot: Slot, log_eve
     with slot.database.read() as session:
         assert kept_epochs(session, job_id) == [rows[-1].epoch]
     assert [row.epoch for row in rows] == ([job.epoch] if log_every > 1 else list(range(1, job.epoch + 1)))
+
+
+def test_the_row_of_an_epoch_that_is_kept_is_written_once(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the attempt that wrote it was killed before its end."""
+    job_id = submit(slot, epochs=100_000, max_seconds=1.0, log_every=100_000)
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.attempt.finish", killed)
+        with pytest.raises(Killed):
+            try_job(slot, job_id)
+    (before, rows) = read(slot, job_id)
+    assert [row.epoch for row in rows] == [before.epoch]
+    put_back(slot, job_id)
+    try_job(slot, job_id)
+    job, again = read(slot, job_id)
+    assert (job.status, [row.epoch for row in again]) == (Status.SUCCEEDED, [before.epoch])
 
 
 def test_a_file_that_answers_with_no_number_means_that_training_diverged(

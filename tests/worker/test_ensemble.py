@@ -1,7 +1,5 @@
 """Ensembles: members of every form answer together, and what comes out is a model like any other."""
 
-import multiprocessing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +8,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models import jobs, registry, workers
+from models import jobs, registry
 from models.history import Evaluation, Event, whole_history
 from models.jobs import Job, Status
 from models.references import with_references
 from models.registry import Artifact, ModelVersion
-from models.settings import Settings
 from models.spec import SpecError, parse_spec
 from worker import data, export
 from worker.attempt import try_job
@@ -32,15 +29,6 @@ LAYERS: list[Any] = [
     {"type": "dense", "units": 10},
 ]
 CONVOLUTIONS: list[Any] = [{"type": "conv2d", "filters": 4, "kernel_size": 5}, "max_pooling2d", "flatten", LAYERS[-1]]
-
-
-@pytest.fixture
-def slot(settings: Settings) -> Iterator[Slot]:
-    made = Slot(settings, ["train"], multiprocessing.get_context("spawn").Event())
-    with made.database.write() as session:
-        workers.announce(session, made._row())
-    yield made
-    made.close()
 
 
 def submit(slot: Slot, **spec: Any) -> str:

@@ -1,8 +1,7 @@
 """Jobs that do not train: what they find, and how their attempts end."""
 
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import jobs, workers
+from models import jobs
 from models.history import Event, Result, whole_history
 from models.jobs import Job, Status
 from models.settings import Settings
@@ -39,15 +38,6 @@ def examples(spec: JobSpec, settings: Settings) -> tuple[Split, tuple[float, flo
 
 def dense(units: int, activation: Any = "linear", **changes: Any) -> dict[str, Any]:
     return {"type": "dense", "units": units, "activation": activation} | changes
-
-
-@pytest.fixture
-def slot(settings: Settings) -> Iterator[Slot]:
-    made = Slot(settings, ["train"], multiprocessing.get_context("spawn").Event())
-    with made.database.write() as session:
-        workers.announce(session, made._row())
-    yield made
-    made.close()
 
 
 def submit(slot: Slot, **spec: Any) -> str:

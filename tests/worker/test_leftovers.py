@@ -1,9 +1,7 @@
 """One job after another leaves nothing in the process: no model, no traced step, no function of TensorFlow's."""
 
 import gc
-import multiprocessing
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,9 +9,8 @@ import pytest
 from tensorflow.python.eager import context
 from tensorflow.python.framework.func_graph import FuncGraph
 
-from models import jobs, workers
+from models import jobs
 from models.jobs import Job, Status
-from models.settings import Settings
 from models.spec import parse_spec
 from worker.attempt import try_job
 from worker.slot import Slot
@@ -33,15 +30,6 @@ SPEC: dict[str, Any] = {
     "optimizer": {"type": "sgd", "learning_rate": DECAY},
     "epochs": 1,
 }
-
-
-@pytest.fixture
-def slot(settings: Settings) -> Iterator[Slot]:
-    made = Slot(settings, ["train"], multiprocessing.get_context("spawn").Event())
-    with made.database.write() as session:
-        workers.announce(session, made._row())
-    yield made
-    made.close()
 
 
 def run(slot: Slot, spec: dict[str, Any]) -> str:

@@ -10,7 +10,6 @@ from tensorflow.python.eager import context
 
 from models.spec import JobSpec, parse_spec
 from models.spec.layers.core import Dropout, GaussianNoise
-from models.spec.training import Schedule
 from tests.worker.spirals import BATCH, EXAMPLES, spiral_model, spiral_spec
 from tests.worker.test_optimizers import ARGUMENTS, IDS
 from tests.worker.test_training import BATCH as IMAGES_BATCH
@@ -19,7 +18,6 @@ from tests.worker.test_training import SPLIT
 from worker.checkpoints import Checkpoint, restore, values_of, variables_of
 from worker.chunks import Chunks, training_chunks
 from worker.plan import COMPILED_LAYERS, COMPILED_METRICS, Plan
-from worker.schedules import FollowSchedule
 from worker.training import ResidentModel, build_model, fit
 
 Xla = Literal["none", "update", "chunk"]
@@ -44,9 +42,7 @@ LITTLE = 1e-9
 
 def train(spec: JobSpec, model: ResidentModel, rows: int, first: int, last: int) -> list[float]:
     """From one epoch to another in chunks of so many batches; the loss of each."""
-    rate, chunks = spec.optimizer.learning_rate, Chunks(EXAMPLES, BATCH, rows)
-    callbacks = [FollowSchedule(rate, chunks)] if isinstance(rate, get_args(Schedule)) else []
-    losses: list[float] = fit(model, chunks, seed=0, epochs=last, done=first, callbacks=callbacks).history["loss"]
+    losses: list[float] = fit(model, Chunks(EXAMPLES, BATCH, rows), seed=0, epochs=last, done=first).history["loss"]
     return losses
 
 

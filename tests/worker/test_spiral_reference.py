@@ -15,7 +15,6 @@ from models.synthetic import spiral
 from worker.callbacks import plain
 from worker.data import split_for
 from worker.rehearsal import chunks_of
-from worker.schedules import FollowSchedule
 from worker.training import build_model, fit
 
 HIDDEN = {"type": "dense", "units": 64, "activation": "relu"}
@@ -69,10 +68,8 @@ def test_the_engine_takes_the_steps_of_gradient_descent(
     first = [0.01 * random.standard_normal((2, 64)), np.zeros(64), 0.01 * random.standard_normal((64, 3)), np.zeros(3)]
     model.network.set_weights(first)
     chunks = chunks_of(spec, len(split.x_train))
-    learning_rate = spec.optimizer.learning_rate
-    callbacks = [] if isinstance(learning_rate, float) else [FollowSchedule(learning_rate, chunks)]
-    history = fit(model, chunks, seed=spec.seed, epochs=epochs, callbacks=callbacks)
+    history = fit(model, chunks, seed=spec.seed, epochs=epochs)
     losses = [plain(loss) for loss in history.history["loss"]]
-    expected = numpy_losses(first, rate_at(learning_rate, np.arange(epochs)), momentum)
+    expected = numpy_losses(first, rate_at(spec.optimizer.learning_rate, np.arange(epochs)), momentum)
     # What Keras reports of an epoch of one batch is the loss before the step.
     assert losses == pytest.approx(expected[:epochs], rel=2e-3)

@@ -14,7 +14,6 @@ from worker.checkpoints import Checkpoint, CheckpointKeeper, restore, values_of,
 from worker.chunks import Chunks
 from worker.data import Split
 from worker.plan import Plan
-from worker.schedules import FollowSchedule
 from worker.training import ResidentModel, build_model, fit
 
 RNG = np.random.default_rng(7)
@@ -49,10 +48,8 @@ def spec_of(**changes: Any) -> JobSpec:
 
 
 def train(model: ResidentModel, chunks: Chunks, first: int, last: int) -> dict[str, list[float]]:
-    """From one epoch to another, as a schedule says where the model follows one; what Keras recorded."""
-    follow = [] if model.rates is None else [FollowSchedule(DECAY, chunks)]
-    history = fit(model, chunks, seed=0, epochs=last, done=first, validated=30, callbacks=follow)
-    recorded: dict[str, list[float]] = history.history
+    """From one epoch to another; what Keras recorded."""
+    recorded: dict[str, list[float]] = fit(model, chunks, seed=0, epochs=last, done=first, validated=30).history
     return recorded
 
 
