@@ -14,17 +14,17 @@ WORKDIR /build
 FROM tools AS api-packages
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/var/cache/uv \
-    uv sync --frozen --no-dev --no-install-project --compile-bytecode
+    uv sync --frozen --no-dev --no-install-project --extra s3 --compile-bytecode
 
 FROM tools AS cpu-packages
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/var/cache/uv \
-    uv sync --frozen --no-dev --no-install-project --extra cpu --compile-bytecode
+    uv sync --frozen --no-dev --no-install-project --extra cpu --extra s3 --compile-bytecode
 
 FROM tools AS gpu-packages
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/var/cache/uv \
-    uv sync --frozen --no-dev --no-install-project --extra gpu --compile-bytecode
+    uv sync --frozen --no-dev --no-install-project --extra gpu --extra s3 --compile-bytecode
 
 # Trainyard itself, some 2 MB.
 FROM tools AS project

@@ -28,10 +28,10 @@ export PIP_CACHE_DIR ?= $(CURDIR)/.venv/.cache/pip
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up examples bench-setup bench-training bench-memory test check lint format types migration clean
+.PHONY: help setup demo up examples bench-setup bench-training bench-memory bench-serving-setup bench-serving test check lint format types migration clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The last line of .venv/.ready says for what it was made, so a second time does nothing. What an interrupted setup left
 # is thrown away: a package that is half there looks complete to an installer.
@@ -84,6 +84,13 @@ bench-training: setup ## training beside stock Keras, PyTorch and JAX (ARGS="--c
 
 bench-memory: setup ## memory of one worker over 200 short jobs (ARGS="--jobs 60")
 	@exec $(PY) -m benchmarks.memory $(ARGS)
+
+bench-serving-setup: setup ## install BentoML, LitServe and MLflow into benchmarks/.venv-serving, for bench-serving
+	@$(PY) -m venv benchmarks/.venv-serving
+	@benchmarks/.venv-serving/bin/python -m pip install --disable-pip-version-check --no-input -r benchmarks/requirements-serving.txt
+
+bench-serving: setup ## predictions beside other servers (ARGS="--contestant trainyard --contestant livez --seconds 5")
+	@exec $(PY) -m benchmarks.serving $(ARGS)
 
 test: setup ## run every test (ARGS=... goes to pytest)
 	@echo "Test: every test; servers that they need are started by them."

@@ -3,6 +3,7 @@
 import functools
 import gc
 import io
+import re
 import threading
 import warnings
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 Kind = Literal["png", "svg"]
 MOST_POINTS = 2_000
 LEAST_MARKED = 30
+# U+FFFE and U+FFFF: a name may have them, XML 1.0 may not, and Matplotlib writes what it is given.
+NOT_IN_XML = re.compile(rb"\xef\xbf[\xbe\xbf]")
 drawing = threading.Lock()  # Matplotlib's font and text caches are not made for several threads
 
 
@@ -34,12 +37,24 @@ def draw(title: str, epochs: Sequence[Epoch], kind: Kind) -> bytes:
         name = _second_metric(epochs)
         _plot(middle, epochs, name, {"train": name, "validation": f"val_{name}"})
         _plot_rate(right, epochs)
-        file = io.BytesIO()
-        figure.savefig(file, format=kind, dpi=110)
+        data = saved(figure, kind)
     # Figures refer to themselves: until the garbage collector comes by, each would keep 4 MB of pixels.
     del figure, left, middle, right
     gc.collect()
-    return file.getvalue()
+    return data
+
+
+def saved(figure: "Figure", kind: Kind) -> bytes:
+    """The figure as a file: the same bytes for the same figure. Call it while `drawing` is held."""
+    from matplotlib import rc_context
+
+    file = io.BytesIO()
+    if kind == "png":
+        figure.savefig(file, format="png", dpi=110)
+        return file.getvalue()
+    with rc_context({"svg.hashsalt": "trainyard"}):
+        figure.savefig(file, format="svg", dpi=110, metadata={"Date": None})
+    return NOT_IN_XML.sub(b"", file.getvalue())
 
 
 @functools.cache

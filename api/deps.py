@@ -34,7 +34,8 @@ class Room:
     heavy: CapacityLimiter
 
 
-def _room(request: Request) -> Room:
+async def _room(request: Request) -> Room:
+    # Not a plain function, which FastAPI would hand to a thread: that takes longer than most answers.
     room: Room = request.app.state.room
     return room
 
@@ -42,7 +43,8 @@ def _room(request: Request) -> Room:
 InRoom = Annotated[Room, Depends(_room)]
 
 
-def _job(job_id: str, room: InRoom) -> Job:
+def job_by_id(job_id: str, room: InRoom) -> Job:
+    """The job of this id. Raises NotFound."""
     with room.database.read() as session:
         job = session.get(Job, job_id)
     if job is None:
@@ -50,7 +52,7 @@ def _job(job_id: str, room: InRoom) -> Job:
     return job
 
 
-JobById = Annotated[Job, Depends(_job)]
+JobById = Annotated[Job, Depends(job_by_id)]
 
 
 def _study(study_id: str, room: InRoom) -> Study:

@@ -1,4 +1,4 @@
-"""Every error the API answers with, and how it becomes RFC 9457 problem+json.
+"""Every error the API answers with, and how it becomes RFC 9457 problem+json, or under /v2 what that protocol has.
 
 ApiError
  ├─ BadRequest        400  the request cannot be understood
@@ -8,7 +8,9 @@ ApiError
  ├─ Conflict          409  not in this status
  ├─ TooLarge          413  more bytes, pixels or pictures than allowed
  ├─ UnsupportedMedia  415  not a content type that is read here
+ ├─ RangeNotSatisfiable 416  nothing of a file is where `Range` says
  ├─ Invalid           422  read, and wrong: one entry in `errors` for each mistake
+ ├─ BadGateway        502  a stored file is gone, or is not what was stored
  └─ Unavailable       503  the database, the broker or the artifacts do not answer
 """
 
@@ -26,10 +28,14 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException as FrameworkError
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
+from api.inference.errors import InputError
+from models.artifacts import StoreUnavailable
 from models.spec import Problem, SpecError, problems_from
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 5
 log = logging.getLogger(__name__)
 
 
@@ -89,10 +95,22 @@ class UnsupportedMedia(ApiError):
     status, slug = 415, "unsupported-media-type"
 
 
+class RangeNotSatisfiable(ApiError):
+    """416"""
+
+    status, slug = 416, "range-not-satisfiable"
+
+
 class Invalid(ApiError):
     """422"""
 
     status, slug = 422, "invalid"
+
+
+class BadGateway(ApiError):
+    """502"""
+
+    status, slug = 502, "bad-gateway"
 
 
 class Unavailable(ApiError):
@@ -121,13 +139,23 @@ class ProblemDetails(BaseModel):
     errors: list[ProblemEntry] | None = None
 
 
+class ProtocolError(BaseModel):
+    """An error as the Open Inference Protocol has it."""
+
+    error: str = Field(examples=["This model has one input, 'image'. Received: pixels."])
+
+
 def title(status: int) -> str:
     """The name of a status, as RFC 9110 has it whatever the version of Python."""
-    return {413: "Content Too Large", 422: "Unprocessable Content"}.get(status, HTTPStatus(status).phrase)
+    return {413: "Content Too Large", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}.get(
+        status, HTTPStatus(status).phrase
+    )
 
 
 def problem(request_path: str, error: ApiError) -> JSONResponse:
     """The answer for `error`."""
+    if is_protocol(request_path):
+        return _protocol_error(error)
     body: dict[str, Any] = {
         "type": f"urn:trainyard:problem:{error.slug}",
         "title": title(error.status_code),
@@ -138,6 +166,19 @@ def problem(request_path: str, error: ApiError) -> JSONResponse:
     if error.problems:
         body["errors"] = [asdict(entry) for entry in error.problems]
     return JSONResponse(body, error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def is_protocol(path: str) -> bool:
+    """Whether the Open Inference Protocol rules at `path`."""
+    return path == "/v2" or path.startswith("/v2/")
+
+
+def _protocol_error(error: ApiError) -> JSONResponse:
+    """In the protocol every mistake in a request is a 400, and a sentence is all there is to say of it."""
+    status = 400 if error.status_code == Invalid.status else error.status_code
+    place = error.problems[0].pointer if error.problems else ""
+    body = {"error": f"{place}: {error.detail}" if place else str(error.detail)}
+    return JSONResponse(body, status, headers=error.headers)
 
 
 def invalid(problems: Sequence[Problem]) -> Invalid:
@@ -175,7 +216,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(FrameworkError)
     async def by_framework(request: Request, error: FrameworkError) -> JSONResponse:
         known = {kind.status: kind for kind in ApiError.__subclasses__()}
-        answer = known.get(error.status_code, BadRequest)(str(error.detail), headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(_methods(app, request))
+        answer = known.get(error.status_code, BadRequest)(str(error.detail), headers=headers)
         answer.status_code = error.status_code
         return problem(request.url.path, answer)
 
@@ -189,10 +233,27 @@ def install(app: FastAPI) -> None:
         log.error("%s %s: the database does not answer: %s", request.method, request.url.path, error.orig)
         return problem(request.url.path, Unavailable("The database does not answer; try again in a moment."))
 
+    @app.exception_handler(StoreUnavailable)
+    async def no_store(request: Request, error: StoreUnavailable) -> JSONResponse:
+        log.error("%s %s: %s (%r)", request.method, request.url.path, error, error.__cause__)
+        wait = {"Retry-After": str(RETRY_SECONDS)}
+        return problem(request.url.path, Unavailable(f"{error} Try again in a moment.", headers=wait))
+
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         # Starlette logs the traceback itself.
         return problem(request.url.path, ApiError("The server met an error of its own; its log has the details."))
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """Every method that some route has at the path of `request`; the framework names those of the first route only."""
+    scope = {name: request.scope[name] for name in ("type", "path", "root_path", "headers")}
+    allowed = [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches(scope | {"method": method})[0] is Match.FULL for route in app.routes)
+    ]
+    return ["HEAD", *allowed] if "GET" in allowed else allowed
 
 
 def _openapi(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -202,14 +263,31 @@ def _openapi(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if "ProblemDetails" in schemas:
         return openapi
     schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= schema.pop("$defs") | {"ProblemDetails": schema}
+    schemas |= schema.pop("$defs") | {"ProblemDetails": schema, "ProtocolError": ProtocolError.model_json_schema()}
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for operation in (operation for methods in openapi["paths"].values() for operation in methods.values()):
-        if "422" in operation["responses"]:
-            operation["responses"]["422"] = _documented(title(422))
-        operation["responses"]["default"] = _documented("any other error")
+    for path, operation in ((path, each) for path, methods in openapi["paths"].items() for each in methods.values()):
+        answers = operation["responses"]
+        if is_protocol(path):
+            answers.pop("422", None)
+            answers["default"] = _PROTOCOL_ERROR
+            continue
+        if "422" in answers:
+            answers["422"] = _documented(title(422))
+        answers["default"] = _documented("any other error")
     return openapi
+
+
+_PROTOCOL_ERROR = {
+    "description": "any error",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ProtocolError"}}},
+}
+
+
+def from_input(error: InputError) -> ApiError:
+    """413, 415 or 422 for something that was sent to a model."""
+    kind = {413: TooLarge, 415: UnsupportedMedia}.get(error.status, Invalid)
+    return kind(error.detail, [Problem(error.pointer, error.code, error.detail, error.received)])
 
 
 def from_validation(error: RequestValidationError, model: type[BaseModel] | None) -> Invalid:

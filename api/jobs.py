@@ -20,6 +20,7 @@ from models.references import with_references
 from models.spec import JobSpec, Summary, check_spec, summarize
 from models.spec.job import JobTag as Tag
 from models.spec.job import Line, Notes
+from models.spec.kinds import KINDS_WITHOUT_NETWORK
 from models.spec.summary_text import summary_text
 from models.workers import WorkerStatus, all_workers
 
@@ -52,7 +53,7 @@ class Validated(BaseModel):
 
     spec: dict[str, Any] = Field(description="the whole normalised spec")
     network: dict[str, Any] | None = Field(
-        description="the network with a preset written out; it can stand in a spec; null for an ensemble, as is summary"
+        description="the network with a preset written out; null, as is summary, for a kind without one"
     )
     summary: Summary | None
     text: str = Field(description="the summary as a table in plain text")
@@ -93,7 +94,7 @@ def validate(spec: SpecBody, sent: SentBody, room: InRoom) -> Validated:
     check_spec(spec, sent)
     with room.database.read() as session:
         spec = with_references(session, spec)
-    if spec.kind == "ensemble":
+    if spec.kind in KINDS_WITHOUT_NETWORK:
         return Validated(spec=spec.model_dump(mode="json"), network=None, summary=None, text="")
     summary = summarize(spec)
     return Validated(
@@ -148,8 +149,9 @@ def read(job: JobById, room: InRoom) -> JobView:
 def summary(job: JobById, accept: Annotated[str, Header()] = "") -> Any:
     """The job's network in numbers, layer by layer; as a table in plain text by Accept."""
     spec = JobSpec.model_validate(job.spec)
-    if spec.kind == "ensemble":
-        raise Conflict("An ensemble has no network of its own: ask for the summaries of its members' jobs.")
+    if spec.kind in KINDS_WITHOUT_NETWORK:
+        whose = "members' jobs" if spec.kind == "ensemble" else "source"
+        raise Conflict(f"A job of the kind {spec.kind} has no network of its own: ask for the summary of its {whose}.")
     summary = summarize(spec)
     return PlainTextResponse(summary_text(summary)) if accept.startswith("text/plain") else summary
 
@@ -180,9 +182,9 @@ def delete(job: JobById, room: InRoom) -> None:
         if version is not None:
             raise Conflict(f"The model version {version.name}:{version.version} needs it.")
         if (child := jobs.waits_for_weights_of(session, row.id)) is not None:
-            raise Conflict(f"The job {child} is to start from its weights.")
+            raise Conflict(f"The job {child} has yet to use its weights.")
         session.delete(row)
-    room.store.delete(f"jobs/{job.id}")
+    room.store.discard(f"jobs/{job.id}")
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=documented(NotFound, Conflict))

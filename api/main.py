@@ -16,15 +16,32 @@ from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
-from api import datasets, docs, errors, events, health, jobs, metrics, predictions, registry, results, studies
+from api import (
+    artifacts,
+    cards,
+    datasets,
+    docs,
+    errors,
+    events,
+    exports,
+    health,
+    jobs,
+    metrics,
+    open_inference,
+    predictions,
+    registry,
+    results,
+    studies,
+)
 from api.coordinator import Coordinator
 from api.deps import Room
+from api.head import HeadersAlone
 from api.queue import Doorbell
 from api.reaper import Reaper
 from api.security import Gate, check_exposure
 from api.serving import Serving
 from api.tailer import Tailer
-from models.artifacts import ArtifactStore
+from models.artifacts import ArtifactStore, check_artifacts_url
 from models.database import Database
 from models.settings import Settings
 
@@ -33,6 +50,8 @@ DESCRIPTION = """POST a JSON spec, watch it learn, get a model that answers.
 Start with `POST /v1/jobs` and `{"dataset": "mnist"}`; follow `/v1/jobs/{id}/events`; send a picture to `/predict`.
 Errors are RFC 9457 `application/problem+json`, with a JSON pointer to each mistake in a body."""
 
+SWITCH_SECONDS = 0.0005
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The app, for `uvicorn --factory api.main:create_app`; a setting that makes no sense ends the process."""
@@ -40,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         check_exposure(settings)
+        check_artifacts_url(settings.artifacts)
         doorbell = Doorbell(settings)
     except ValueError as error:
         sys.exit(str(error))
@@ -53,10 +73,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # Shows the docs' button for a key; who may ask is decided by the gate, before any route.
         dependencies=[Depends(HTTPBearer(auto_error=False))] if settings.api_keys else [],
     )
+    app.add_middleware(HeadersAlone)
     app.add_middleware(Gate, settings=settings)
     errors.install(app)
     docs.install(app)
-    for part in (jobs, studies, metrics, results, events, predictions, registry, datasets, health):
+    # Routes are tried in this order, and predictions have microseconds to lose.
+    for part in (
+        predictions,
+        jobs,
+        studies,
+        metrics,
+        exports,
+        artifacts,
+        results,
+        events,
+        open_inference,
+        registry,
+        cards,
+        datasets,
+        health,
+    ):
         app.include_router(part.router)
     return app
 
@@ -97,12 +133,17 @@ def _lifespan(settings: Settings, doorbell: Doorbell) -> Any:
         room.reaper.start()
         room.coordinator.start()
         room.tailer.start()
+        room.serving.start()
         _end_streams_on_signals(room.tailer)
+        # Who waits for the interpreter while a thread reads numbers or draws gets it after so long, which is 5 ms by
+        # default: an answer that lets go of it four times would take twenty.
+        sys.setswitchinterval(SWITCH_SECONDS)
         # Modules and routes live as long as the process: the garbage collector need not walk them again and again.
         gc.collect()
         gc.freeze()
         yield
         await room.tailer.stop()
+        room.serving.stop()
         room.coordinator.stop()
         room.reaper.stop()
         doorbell.close()

@@ -1,15 +1,14 @@
-"""What a job measured: epochs as rows or CSV, its log, its curves, its evaluation and its files."""
+"""What a job measured: epochs as rows or CSV, its log, its curves and its evaluation."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
-from sqlalchemy import select
 
-from api import curves
+from api import curves, evaluation_pictures
 from api.deps import InRoom, JobById, Room
-from api.errors import Conflict, Invalid, NotFound, Unavailable, documented
+from api.errors import Conflict, Invalid, NotFound, documented
 from api.evaluations import EvaluationView
 from api.tailer import MOST_SEQ, epoch_fields
 from api.views import Metrics, Moment, Page
@@ -24,15 +23,8 @@ from models.history import (
     whole_history,
 )
 from models.jobs import TERMINAL, Job
-from models.registry import Artifact
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
-MEDIA_TYPES = {
-    "onnx": "application/octet-stream",
-    "csv": "text/csv",
-    "json": "application/json",
-    "svg": "image/svg+xml",
-}
 
 
 class EpochView(BaseModel):
@@ -46,16 +38,6 @@ class EpochView(BaseModel):
     learning_rate: float | None = Field(examples=[0.001])
     metrics: Metrics = Field(examples=[{"loss": 0.31, "accuracy": 0.89, "val_loss": 0.35, "val_accuracy": 0.87}])
     nonfinite: dict[str, str] = Field(description="what is null because it is not finite", examples=[{}])
-
-
-class ArtifactView(BaseModel):
-    """One file."""
-
-    name: str = Field(examples=["model.onnx"])
-    size: int = Field(description="bytes")
-    sha256: str
-    created_at: Moment
-    url: str
 
 
 @router.get(
@@ -111,49 +93,14 @@ def evaluation(job: JobById, room: InRoom) -> dict[str, Any]:
     For classes the confusion matrix (rows: true class), classes one by one and the worst mistakes; for a regression
     the residuals, the share of variance explained, and examples to draw a curve by.
     """
-    with room.database.read() as session:
-        found = session.get(Evaluation, job.id)
-    if found is None:
-        ended = f"The job has {job.status} without a model." if job.status in TERMINAL else f"The job is {job.status}."
-        raise Conflict(f"{ended} An evaluation exists once a model is trained.")
-    return found.data
+    return _evaluation(job, room)
 
 
-@router.get("/artifacts", responses=documented(NotFound))
-def artifacts(job: JobById, room: InRoom) -> Page[ArtifactView]:
-    """The files the job left."""
-    with room.database.read() as session:
-        rows = session.scalars(select(Artifact).where(Artifact.job_id == job.id).order_by(Artifact.name)).all()
-    return Page(
-        data=[
-            ArtifactView(
-                name=row.name,
-                size=row.size,
-                sha256=row.sha256,
-                created_at=row.created_at,
-                url=f"/v1/jobs/{job.id}/artifacts/{row.name}",
-            )
-            for row in rows
-        ]
-    )
-
-
-@router.get("/artifacts/{name}", response_class=Response, responses=documented(NotFound, Unavailable))
-def artifact(job: JobById, name: str, room: InRoom, request: Request) -> Response:
-    """One file, whole."""
-    with room.database.read() as session:
-        row = session.get(Artifact, (job.id, name))
-    if row is None:
-        raise NotFound(f"The job has no such artifact. Received: {name[:64]}")
-    try:
-        data = room.store.read(row.key)
-    except OSError as error:
-        raise Unavailable(f"The artifact {name} cannot be read from its store just now.") from error
-    media_type = MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
-    headers = {"ETag": f'"{row.sha256}"', "Content-Disposition": f'attachment; filename="{name}"'}
-    if request.headers.get("if-none-match") == headers["ETag"]:
-        return Response(status_code=304, headers=headers)
-    return Response(data, media_type=media_type, headers=headers)
+@router.get("/evaluation.svg", response_class=Response, responses=documented(NotFound, Conflict))
+def evaluation_svg(job: JobById, room: InRoom) -> Response:
+    """The evaluation as a picture: confusion matrix and recall of classes; values against the truth, and residuals."""
+    drawn = evaluation_pictures.draw(job.name or job.id, _evaluation(job, room))
+    return Response(drawn, media_type="image/svg+xml")
 
 
 def _epoch_view(row: Epoch, wanted: set[str] | None) -> EpochView:
@@ -173,6 +120,15 @@ def _line(row: Epoch | Event) -> str:
     if row.type == "log":
         return str(row.data["message"])
     return f"{row.type}: " + ", ".join(str(value) for value in row.data.values())
+
+
+def _evaluation(job: Job, room: Room) -> dict[str, Any]:
+    with room.database.read() as session:
+        found = session.get(Evaluation, job.id)
+    if found is None:
+        ended = f"The job has {job.status} without a model." if job.status in TERMINAL else f"The job is {job.status}."
+        raise Conflict(f"{ended} An evaluation exists once a model is trained.")
+    return found.data
 
 
 def _curves(job: Job, room: Room, kind: curves.Kind) -> bytes:

@@ -1,15 +1,17 @@
 """Predictions: pictures, arrays or features in, classes or values out, in this process and within a millisecond."""
 
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from api.deps import InRoom, JobById, Room
-from api.errors import ApiError, Conflict, Invalid, NotFound, TooLarge, Unavailable, UnsupportedMedia, documented
+from api.deps import InRoom, Room, job_by_id
+from api.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, UnsupportedMedia, documented, from_input
 from api.inference.answers import answer
 from api.inference.errors import InputError
 from api.inference.inputs import MAX_TOTAL_PIXELS, Heavy, read_inputs
@@ -18,11 +20,29 @@ from api.views import ModelRef
 from models.jobs import TERMINAL
 from models.spec import Problem
 
-router = APIRouter(tags=["predict"])
+
+class QuickRoute(APIRoute):
+    """A route that calls its function at once when there is no query to check: half of FastAPI's time, often."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The framework's handler, or a short cut past it."""
+        thorough = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                return await thorough(request)
+            answered: Response = await self.endpoint(
+                request=request, room=request.app.state.room, **request.path_params
+            )
+            return answered
+
+        return handle
+
+
+router = APIRouter(tags=["predict"], route_class=QuickRoute)
 # Up to so many bytes and pixels the event loop does the work itself, which is quicker than to hand it to a thread.
 SMALL_BYTES = 100_000
 SMALL_PIXELS = 1_000_000
-ERRORS: dict[int, type[ApiError]] = {413: TooLarge, 415: UnsupportedMedia, 422: Invalid}
 BLANK = [[0] * 28] * 28
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -104,26 +124,32 @@ ANSWERS = documented(NotFound, Conflict, TooLarge, UnsupportedMedia, Invalid, Un
 @router.post("/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
 async def predict(request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
     """Ask the default model: TRAINYARD_DEFAULT_MODEL, else `mnist`, else `digits`."""
-    return await _answer(request, room, await _find("", room), seen)
+    return await _answer(request, room, await find("", room), seen)
 
 
 @router.post("/v1/models/{ref}/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
 async def predict_by_model(ref: str, request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
     """Ask `name` (its champion), `name:version` or `name@champion`."""
-    return await _answer(request, room, await _find(ref, room), seen)
+    return await _answer(request, room, await find(ref, room), seen)
 
 
 @router.post("/v1/jobs/{job_id}/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
-async def predict_by_job(job: JobById, request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
+async def predict_by_job(job_id: str, request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
     """Ask the model that this job became."""
-    served = await to_thread.run_sync(room.serving.find_of_job, job.id)
+    return await _answer(request, room, await to_thread.run_sync(_served_of_job, job_id, room), seen)
+
+
+def _served_of_job(job_id: str, room: Room) -> Served:
+    job = job_by_id(job_id, room)
+    served = room.serving.find_of_job(job.id)
     if served is None:
         later = "" if job.status in TERMINAL else ": ask again when it has succeeded"
         raise Conflict(f"The job is {job.status} and has no model{later}.")
-    return await _answer(request, room, served, seen)
+    return served
 
 
-async def _find(ref: str, room: Room) -> Served:
+async def find(ref: str, room: Room) -> Served:
+    """The version that `ref` means, loaded: at once where it is known, else by a thread."""
     served = room.serving.remembered(ref)
     return served if served is not None else await to_thread.run_sync(room.serving.find, ref)
 
@@ -154,9 +180,9 @@ def _predict(served: Served, content_type: str, body: bytes, seen: bool, most_pi
             content_type, body, shape=tuple(serving["shape"]), recipe=serving["recipe"], most_pixels=most_pixels
         )
     except InputError as error:
-        raise _as_api_error(error) from error
+        raise from_input(error) from error
     outputs = served.predictor.predict(inputs.images)
-    if inputs.seen is None and not np.isfinite(outputs).all():
+    if serving["recipe"] is None and not np.isfinite(outputs).all():
         raise _no_answer(inputs.images, outputs)
     shown = inputs.seen if seen else None
     predictions = answer(outputs, serving["labels"], serving["class_names"], shown)
@@ -170,8 +196,3 @@ def _no_answer(inputs: Any, outputs: Any) -> Invalid:
     received = inputs[at].tolist()
     detail = f"The model has no finite answer to these numbers: send smaller ones. Received: {received}."
     return Invalid(detail, [Problem(f"/instances/{at}", "not_finite", detail, received)])
-
-
-def _as_api_error(error: InputError) -> ApiError:
-    mistake = Problem(error.pointer, error.code, error.detail, error.received)
-    return ERRORS[error.status](error.detail, [mistake])

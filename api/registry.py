@@ -1,23 +1,65 @@
-"""Models and their versions."""
+"""Models, their versions, and the aliases by which people call them."""
 
-from fastapi import APIRouter
-from pydantic import BaseModel
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from api.deps import InRoom
-from api.errors import NotFound, documented
-from api.views import Page, VersionView, version_view
-from models import registry
+from api.artifacts import ArtifactView, artifact_views
+from api.deps import InRoom, Room
+from api.errors import Conflict, Invalid, NotFound, documented
+from api.views import Moment, Page, VersionView, version_view
+from models import jobs, registry
+from models.jobs import Job
+from models.registry import CHAMPION, NAME, ModelVersion
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
+Alias = Annotated[str, Path(pattern=f"^{NAME}$", examples=["lab"])]
 
 
 class ModelView(BaseModel):
-    """A model: its champion, the version with the best test accuracy, and its newest version."""
+    """A model: its champion, its newest version, and who pinned what."""
 
     name: str
-    champion: VersionView
+    champion: VersionView = Field(description="what `name` alone means")
     latest: VersionView
+    aliases: dict[str, int] = Field(
+        description="set by people; `champion` is among them only while it is pinned", examples=[{"lab": 2}]
+    )
+
+
+class VersionDetail(VersionView):
+    """One version, with everything that is known of it."""
+
+    aliases: list[str] = Field(description="what else it is called just now, `champion` included", examples=[["lab"]])
+    evaluation: dict[str, float | None] | None = Field(description="loss and metrics on the test set")
+    spec: dict[str, Any] = Field(description="the whole normalised spec of its job")
+    artifacts: list[ArtifactView]
+
+
+class AliasBody(BaseModel):
+    """Where an alias should stand."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: int = Field(ge=1, le=999_999_999, examples=[3])
+
+
+class Move(BaseModel):
+    """A step of an alias; `version` is null where it was removed."""
+
+    version: int | None
+    at: Moment
+
+
+class AliasView(BaseModel):
+    """An alias, the version that it means, and how it came there."""
+
+    name: str
+    alias: str
+    version: int | None = Field(description="null when it was removed")
+    history: list[Move] = Field(description="oldest first")
 
 
 @router.get("")
@@ -48,12 +90,111 @@ def list_versions(name: str, room: InRoom) -> Page[VersionView]:
     return Page(data=[version_view(version) for version in found])
 
 
+@router.get("/{name}/versions/{version}", responses=documented(NotFound))
+def read_version(name: str, version: int, room: InRoom) -> VersionDetail:
+    """One version: what it learned from, with which spec and libraries, how well, and its files."""
+    with room.database.read() as session:
+        return _detail(session, found_version(session, name, version))
+
+
+@router.delete("/{name}/versions/{version}", status_code=204, responses=documented(NotFound, Conflict))
+def delete_version(name: str, version: int, room: InRoom) -> None:
+    """Delete a version that no alias and no waiting job needs. Its job and files stay; its number is not used again."""
+    with room.database.write() as session:
+        found = found_version(session, name, version)
+        ref = f"{name}:{version}"
+        if (job := jobs.waits_for_version(session, name, version)) is not None:
+            raise Conflict(f"The job {job} has not ended and needs {ref}.")
+        if aliases := registry.delete_version(session, found):
+            raise Conflict(f"{ref} is called {' and '.join(aliases)}: move or remove the alias first.")
+        jobs.forget_version(session, found.job_id, f"the model version {ref} was deleted")
+
+
+@router.get("/{name}/aliases", responses=documented(NotFound))
+def list_aliases(name: str, room: InRoom) -> Page[AliasView]:
+    """The aliases that people set, each with its history."""
+    with room.database.read() as session:
+        if not registry.versions(session, name, most=1):
+            raise _unknown(name)
+        return Page(data=[_alias_view(session, name, alias) for alias in registry.aliases(session, name)])
+
+
+@router.get("/{name}/aliases/{alias}", responses=documented(NotFound))
+def read_alias(name: str, alias: Alias, room: InRoom) -> AliasView:
+    """One alias, also one that was removed, with its history."""
+    with room.database.read() as session:
+        view = _alias_view(session, name, alias)
+    if not view.history:
+        raise NotFound(f"The model {name[:64]} never had this alias. Received: {alias}")
+    return view
+
+
+@router.put("/{name}/aliases/{alias}", responses=documented(NotFound, Invalid))
+def put_alias(name: str, alias: Alias, body: AliasBody, room: InRoom) -> AliasView:
+    """Let an alias mean a version from now on. `champion` is pinned by this: it then no longer follows the best."""
+    with room.database.write() as session:
+        if not registry.move_alias(session, name, alias, body.version):
+            raise _unknown(f"{name}:{body.version}")
+    return _now(name, alias, room)
+
+
+@router.delete("/{name}/aliases/{alias}", status_code=204, responses=documented(NotFound))
+def delete_alias(name: str, alias: Alias, room: InRoom) -> None:
+    """Remove an alias; its history stays. `champion` follows the best version again."""
+    with room.database.write() as session:
+        if alias not in registry.aliases(session, name):
+            pinned = " The champion is not pinned." if alias == CHAMPION else ""
+            raise NotFound(f"The model {name[:64]} has no such alias.{pinned} Received: {alias}")
+        registry.move_alias(session, name, alias, None)
+
+
+def found_version(session: Session, name: str, version: int) -> ModelVersion:
+    """The version of this number. Raises NotFound."""
+    found = registry.resolve(session, f"{name}:{version}")
+    if found is None:
+        raise _unknown(f"{name}:{version}")
+    return found
+
+
+def called(session: Session, version: ModelVersion) -> list[str]:
+    """The aliases that mean this version just now, sorted; `champion` is among them when it is the best one too."""
+    names = {alias for alias, number in registry.aliases(session, version.name).items() if number == version.version}
+    champion = registry.resolve(session, version.name)
+    return sorted(names | {CHAMPION} if champion is not None and champion.id == version.id else names)
+
+
 def _view(session: Session, name: str) -> ModelView | None:
-    champion, versions = registry.resolve(session, name), registry.versions(session, name)
-    if champion is None or not versions:
+    champion, newest = registry.resolve(session, name), registry.versions(session, name, most=1)
+    if champion is None or not newest:
         return None
-    return ModelView(name=name, champion=version_view(champion), latest=version_view(versions[0]))
+    return ModelView(
+        name=name,
+        champion=version_view(champion),
+        latest=version_view(newest[0]),
+        aliases=registry.aliases(session, name),
+    )
+
+
+def _detail(session: Session, version: ModelVersion) -> VersionDetail:
+    job = session.get_one(Job, version.job_id)
+    return VersionDetail(
+        **version_view(version).model_dump(),
+        aliases=called(session, version),
+        evaluation=job.evaluation,
+        spec=job.spec,
+        artifacts=artifact_views(session, job.id),
+    )
+
+
+def _now(name: str, alias: str, room: Room) -> AliasView:
+    with room.database.read() as session:
+        return _alias_view(session, name, alias)
+
+
+def _alias_view(session: Session, name: str, alias: str) -> AliasView:
+    history = [Move(version=move.version, at=move.at) for move in registry.alias_history(session, name, alias)]
+    return AliasView(name=name, alias=alias, version=history[-1].version if history else None, history=history)
 
 
 def _unknown(name: str) -> NotFound:
-    return NotFound(f"There is no such model. Received: {name[:64]}")
+    return NotFound(f"There is no such model or version. Received: {name[:80]}")

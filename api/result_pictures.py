@@ -1,7 +1,6 @@
 """Draws the results of jobs that do not train."""
 
 import gc
-import io
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +29,10 @@ def draw(title: str, result: dict[str, Any]) -> bytes:
         paint = _initialization if result["kind"] == "initialization" else _gradient_check
         figure = paint(result)
         figure.suptitle(title.replace("$", r"\$"), fontsize=12)
-        file = io.BytesIO()
-        figure.savefig(file, format="svg")
+        data = curves.saved(figure, "svg")
     del figure
     gc.collect()
-    return file.getvalue()
+    return data
 
 
 def _initialization(result: dict[str, Any]) -> "Figure":

@@ -12,10 +12,19 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import ApiError, BadRequest, Forbidden, TooLarge, Unauthorized, UnsupportedMedia, problem
+from api.errors import (
+    ApiError,
+    BadRequest,
+    Forbidden,
+    TooLarge,
+    Unauthorized,
+    UnsupportedMedia,
+    is_protocol,
+    problem,
+)
 from models.settings import Settings, is_loopback
 
-OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"})
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -87,7 +96,10 @@ class Gate:
         if (length and int(length) > 0) or "transfer-encoding" in headers:
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             form = kind == "multipart/form-data" and scope["path"].endswith("predict")
-            if not (form or kind.startswith("image/") or kind == "application/json" or kind.endswith("+json")):
+            # Triton's client names no type. A page of another origin could do so too, but not hide its origin.
+            tensors = kind in ("", "application/octet-stream") and is_protocol(scope["path"])
+            json = kind == "application/json" or kind.endswith("+json")
+            if not (json or form or tensors or kind.startswith("image/")):
                 raise UnsupportedMedia(
                     f"Bodies are JSON or pictures: send `Content-Type: application/json`. Received: {kind or 'none'}"
                 )

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field, PlainSerializer
 
+from models.exports import file_of
 from models.jobs import TERMINAL, FailureKind, Job, Phase, Status
 from models.registry import ModelVersion
 from models.spec.kinds import KINDS_WITH_RESULT
@@ -165,6 +166,9 @@ def _links(job: Job, model: ModelRef | None) -> dict[str, str]:
         links["study"] = f"/v1/studies/{job.study_id}"
     if job.kind in KINDS_WITH_RESULT and job.status == Status.SUCCEEDED:
         links["result"] = f"{own}/result"
+    if job.kind == "export" and job.status == Status.SUCCEEDED:
+        export = job.spec["export"]
+        links["file"] = f"/v1/jobs/{export['job']}/artifacts/{file_of(export['format'])}"
     if model is not None:
         links |= {"evaluation": f"{own}/evaluation", "predict": f"{own}/predict"}
         links["model"] = f"/v1/models/{model.name}/versions"
@@ -182,6 +186,10 @@ class VersionView(BaseModel):
     test_loss: float | None
     parameters: int
     class_names: list[str]
+    data_sha256: str | None = Field(description="checksum of the examples and labels it learned and was measured on")
+    libraries: dict[str, str] | None = Field(
+        description="what it was made with", examples=[{"keras": "3.15.1", "tensorflow": "2.21.0"}]
+    )
     created_at: Moment
 
 
@@ -196,5 +204,7 @@ def version_view(version: ModelVersion) -> VersionView:
         test_loss=version.test_loss,
         parameters=version.parameters,
         class_names=version.serving["class_names"],
+        data_sha256=version.data_sha256,
+        libraries=version.libraries,
         created_at=version.created_at,
     )

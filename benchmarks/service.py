@@ -124,15 +124,18 @@ def epochs_for(seconds: float, jobs: list[tuple[float, ...]]) -> int:
 
 
 @contextmanager
-def starting() -> Iterator[tuple[Client, datetime]]:
-    """A client of a service that was just started, and when; a failure within comes with what the service said."""
+def starting(home: Path | None = None) -> Iterator[tuple[Client, datetime]]:
+    """A client of a service that was just started, and when; a failure within comes with what the service said.
+
+    Its HOME is `home`, which stays, or else one that is gone afterwards.
+    """
     own = Settings()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder, Path(folder, "up.log").open("w+") as said:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAINYARD_")}
-        environment |= {"TRAINYARD_HOME": f"{folder}/home", "TRAINYARD_PORT": str(port)}
+        environment |= {"TRAINYARD_HOME": str(home or f"{folder}/home"), "TRAINYARD_PORT": str(port)}
         environment |= {"TRAINYARD_DATASETS_DIR": str(own.datasets), "TRAINYARD_OFFLINE": str(own.offline).lower()}
         command = [sys.executable, "-m", "trainyard", "up"]
         began = datetime.now(UTC)

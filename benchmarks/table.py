@@ -58,11 +58,15 @@ def paired_ratio(others: list[float] | None, own: list[float]) -> float | None:
 def rendered(rows: list[Row]) -> str:
     """The rows as text, under a heading."""
     heading = ("contestant", "s/epoch", "min", "max", "x stock", "x jax", "x floor", "val_accuracy", "peak MB")
-    cells = [heading, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(heading))]
+    return aligned([heading, *(_cells(row) for row in rows)])
+
+
+def aligned(lines: list[tuple[str, ...]]) -> str:
+    """Lines of cells as text: the first column to the left, the others to the right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
-        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(aligned))
-        for aligned in (list(zip(line, widths, strict=True)) for line in cells)
+        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs))
+        for pairs in (list(zip(line, widths, strict=True)) for line in lines)
     )
 
 

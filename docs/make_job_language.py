@@ -87,8 +87,9 @@ CHAPTERS: list[tuple[str, str, str]] = [
     (
         "Other kinds of job",
         "`initialization` and `gradient_check` look at a network without training it, and leave `/result` and "
-        "`/result.svg`; an `ensemble` becomes a model. Fields without a meaning for the kind are refused.",
-        "Initialization GradientCheck Ensemble",
+        "`/result.svg`; an `ensemble` becomes a model; an `export` adds a file to another job's "
+        "artifacts. Fields without a meaning for the kind are refused.",
+        "Initialization GradientCheck Ensemble Export",
     ),
 ]
 

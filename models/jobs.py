@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     String,
+    cast,
     delete,
     func,
     literal,
@@ -308,11 +309,28 @@ def request_cancel(session: Session, job_id: str, keep_model: bool) -> Literal["
     return "requested"
 
 
+def forget_version(session: Session, job_id: str, reason: str) -> None:
+    """Record that the model version which the job became is no more; `reason` is for people."""
+    statement = update(Job).where(Job.id == job_id)
+    statement = statement.values(model_name=None, model_version=None, last_seq=Job.last_seq + 1)
+    row = session.execute(statement.returning(Job.last_seq, Job.attempt)).one()
+    session.add(Event(job_id=job_id, seq=row.last_seq, attempt=row.attempt, type="log", data={"message": reason}))
+
+
+def waits_for_version(session: Session, name: str, version: int) -> str | None:
+    """The id of a job that has not ended and refers to this model version; None when there is none."""
+    ref = f"{name}:{version}"
+    waiting = select(Job.id).where(Job.status.not_in(TERMINAL)).limit(1)
+    starts_there = Job.spec["initial_weights"]["model"].as_string() == ref
+    # A member stands in the JSON as "name:3" with its quotation marks, so mnist:3 is not found in mnist:31.
+    is_member = cast(Job.spec["ensemble"]["members"], String).contains(f'"{ref}"', autoescape=True)
+    return session.scalars(waiting.where(or_(starts_there, is_member))).one_or_none()
+
+
 def waits_for_weights_of(session: Session, job_id: str) -> str | None:
-    """The id of a job that has not ended and is to start from the weights of this one; None when there is none."""
-    source = Job.spec["initial_weights"]["job"].as_string()
-    query = select(Job.id).where(Job.status.not_in(TERMINAL), source == job_id).limit(1)
-    return session.scalars(query).one_or_none()
+    """The id of a job that has not ended and is to start from, or to export, the weights of this one; else None."""
+    refers = or_(*(Job.spec[part]["job"].as_string() == job_id for part in ("initial_weights", "export")))
+    return session.scalars(select(Job.id).where(Job.status.not_in(TERMINAL), refers).limit(1)).one_or_none()
 
 
 def _take_numbers(session: Session, job_id: str, attempt: int, count: int, values: dict[str, Any]) -> int | None:

@@ -5,7 +5,7 @@ from typing import NoReturn
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import registry
+from models import exports, registry
 from models.jobs import Job
 from models.members import with_members
 from models.registry import Artifact
@@ -19,7 +19,7 @@ from models.spec.shapes import trace
 
 def with_references(session: Session, spec: JobSpec) -> JobSpec:
     """The spec with everything that it refers to looked up and fixed. Raises SpecError."""
-    return with_members(session, with_initial_weights(session, spec))
+    return exports.with_source(session, with_members(session, with_initial_weights(session, spec)))
 
 
 def with_initial_weights(session: Session, spec: JobSpec) -> JobSpec:

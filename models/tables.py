@@ -3,11 +3,12 @@
 from models.database import Base
 from models.history import Epoch, Evaluation, Event, Result
 from models.jobs import Job, JobTag
-from models.registry import Artifact, ModelVersion
+from models.registry import AliasMove, Artifact, Model, ModelVersion
 from models.studies import Study, Trial
 from models.workers import Worker
 
 __all__ = [
+    "AliasMove",
     "Artifact",
     "Base",
     "Epoch",
@@ -15,6 +16,7 @@ __all__ = [
     "Event",
     "Job",
     "JobTag",
+    "Model",
     "ModelVersion",
     "Result",
     "Study",

@@ -1,4 +1,4 @@
-"""Real servers for the tests: a Redis and a PostgreSQL, started here and ended here."""
+"""Real servers for the tests: a Redis, a PostgreSQL and an S3 server, started here and ended here."""
 
 import asyncio
 import importlib.util
@@ -6,12 +6,14 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import psycopg
 
 from trainyard import broker
@@ -139,3 +141,26 @@ def _readable(programs: Path, folder: Path) -> Path:
     if libraries.is_dir():
         shutil.copytree(libraries, folder / libraries.name)
     return Path(copied) / programs.parent.name / programs.name
+
+
+@contextmanager
+def s3_server(port: int) -> Iterator[str]:
+    """The URL of an S3 server on `port`, which has no bucket yet and forgets everything when it ends."""
+    program = Path(sys.executable).with_name("moto_server")
+    command = [str(program), "--host", "127.0.0.1", "--port", str(port)]
+    with running(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        wait_until(lambda: _listens(port), "the S3 server")
+        yield f"http://127.0.0.1:{port}"
+
+
+def make_bucket(server: str, name: str) -> None:
+    """Make the bucket `name`; the server asks for no key."""
+    httpx2.put(f"{server}/{name}", trust_env=False).raise_for_status()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True

@@ -9,7 +9,7 @@ from sqlalchemy import inspect
 
 import models.tables  # noqa: F401 - every table must be known to the metadata
 from migrations.__main__ import config, upgrade
-from models import jobs
+from models import jobs, registry
 from models.database import Base, Database
 from models.spec import parse_spec
 
@@ -40,3 +40,24 @@ def test_the_execution_plan_can_be_taken_back_and_applied_again(database_url: st
 def columns(database: Database) -> set[str]:
     """Those of a job's row."""
     return {column["name"] for column in inspect(database.engine).get_columns("jobs")}
+
+
+def test_versions_of_before_keep_their_numbers(database_url: str) -> None:
+    """What registered models before aliases were known goes on where it was."""
+    with closing(Database(database_url)) as database:
+        add_version(database)
+        add_version(database)
+        command.downgrade(config(database_url), "0003")
+        upgrade(database_url)
+        with database.read() as session:
+            assert registry.resolve(session, "m:2") is not None
+        assert add_version(database) == 3
+
+
+def add_version(database: Database) -> int:
+    """Make another version of the model `m`; its number."""
+    with database.write() as session:
+        job = jobs.create(session, parse_spec({"dataset": "digits"}))
+        facts = {"dataset": "digits", "test_accuracy": 0.5, "test_loss": 1.0, "parameters": 1, "class_count": 10}
+        made = registry.ModelVersion(name="m", job_id=job.id, serving={}, **facts)
+        return registry.add_version(session, made).version

@@ -237,13 +237,13 @@ def test_the_images_are_built_with_the_uv_of_the_makefile() -> None:
 def test_each_image_installs_what_the_lock_says(extra: str, brings: str | None, tmp_path: Path) -> None:
     if brings and (sys.platform, os.uname().machine) != ("linux", "x86_64"):
         pytest.skip("these wheels are for Linux on x86-64")
-    [command] = commands(f"uv sync --frozen --no-dev --no-install-project{extra} --compile-bytecode")
+    [command] = commands(f"uv sync --frozen --no-dev --no-install-project{extra} --extra s3 --compile-bytecode")
     for name in ("pyproject.toml", "uv.lock"):
         shutil.copy(ROOT / name, tmp_path)
     done = run_as_docker_would(command, tmp_path, "--dry-run", "--python", sys.executable)
     assert done.returncode == 0, done.stderr
     would = set(re.findall(r"^ \+ ([\w-]+)==", done.stderr, re.MULTILINE))
-    assert {"fastapi", "celery", "psycopg-binary"} <= would
+    assert {"fastapi", "celery", "psycopg-binary", "s3fs"} <= would
     assert not would & {"pytest", "trainyard"}
     assert brings in would if brings else not would & {"tensorflow", "tensorflow-cpu", "keras"}
 

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainyard.client import Client
-    from trainyard.errors import ApiError, JobFailed, StudyFailed, TrainyardError, Unreachable
+    from trainyard.errors import ApiError, Damaged, JobFailed, StudyFailed, TrainyardError, Unreachable
 
-__all__ = ["ApiError", "Client", "JobFailed", "StudyFailed", "TrainyardError", "Unreachable"]
+__all__ = ["ApiError", "Client", "Damaged", "JobFailed", "StudyFailed", "TrainyardError", "Unreachable"]
 
 
 def __getattr__(name: str) -> Any:

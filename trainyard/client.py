@@ -4,12 +4,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 import httpx2
 
+from trainyard.downloads import write_verified
 from trainyard.errors import ApiError, JobFailed, StudyFailed, TrainyardError, Unreachable
 from trainyard.pictures import Picture, predict_body
 from trainyard.sse import ServerSentEvent, read_events
@@ -19,6 +21,7 @@ Json = dict[str, Any]
 # Answers that a server gives while it restarts or is overloaded: worth another try.
 PASSING = frozenset({502, 503, 504})
 LONGEST_PAUSE = 5.0
+EXPORT_PAUSE = 0.5
 
 
 class Client:
@@ -80,6 +83,31 @@ class Client:
     def result(self, job_id: str) -> Json:
         """What a job of the kind `initialization` or `gradient_check` found out."""
         return self._json("GET", f"/v1/jobs/{_quoted(job_id)}/result")
+
+    def artifacts(self, job_id: str) -> list[Json]:
+        """The files that the job left: name, size, sha256."""
+        return list(self._pages(f"/v1/jobs/{_quoted(job_id)}/artifacts", {}))
+
+    def download(self, job_id: str, name: str, to: str | Path | None = None) -> Path:
+        """Fetch a file of the job to a path or into a folder, and answer where it is; it is whole and unharmed.
+
+        A format that has yet to be made, such as `model.tflite`, is waited for.
+
+        Raises:
+            Damaged: what came is not what the service has on record; nothing is left of it.
+        """
+        path = Path(to or ".")
+        path = path / name if path.is_dir() else path
+        url = f"/v1/jobs/{_quoted(job_id)}/artifacts/{_quoted(name)}"
+        while True:
+            with self._answering(), self._http.stream("GET", url, headers={"Prefer": "wait=10"}) as response:
+                if response.is_error:
+                    response.read()
+                raise_for_status(response)
+                if response.status_code != httpx2.codes.ACCEPTED:
+                    write_verified(response.iter_bytes(), response.headers.get("etag", ""), path)
+                    return path
+            time.sleep(EXPORT_PAUSE)
 
     def events(self, job_id: str, after: int = 0, patience: float = 60.0) -> Iterator[Json]:
         """Events as they happen, each once and in order, as `{"seq", "event", "data"}`; ends when the job has.
@@ -170,6 +198,26 @@ class Client:
         """All models."""
         return list(self._pages("/v1/models", {}))
 
+    def version(self, name: str, version: int) -> Json:
+        """One version of a model: spec, data, metrics, libraries, files and aliases."""
+        return self._json("GET", f"/v1/models/{_quoted(name)}/versions/{version}")
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Delete a version that no alias and no waiting job needs; its job stays."""
+        self._request("DELETE", f"/v1/models/{_quoted(name)}/versions/{version}")
+
+    def alias(self, name: str, alias: str) -> Json:
+        """The version that an alias means, and every move before."""
+        return self._json("GET", f"/v1/models/{_quoted(name)}/aliases/{_quoted(alias)}")
+
+    def set_alias(self, name: str, alias: str, version: int) -> Json:
+        """Let `name@alias` mean a version from now on; with `champion` also `name` alone."""
+        return self._json("PUT", f"/v1/models/{_quoted(name)}/aliases/{_quoted(alias)}", json={"version": version})
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; `champion` then means the best version again."""
+        self._request("DELETE", f"/v1/models/{_quoted(name)}/aliases/{_quoted(alias)}")
+
     def datasets(self) -> list[Json]:
         """The data sets and, by worker, whether each is here, can be fetched or is missing."""
         return list(self._pages("/v1/datasets", {}))
@@ -204,14 +252,19 @@ class Client:
         return body
 
     def _request(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
-        try:
+        with self._answering():
             response = self._http.request(method, path, **arguments)
+        raise_for_status(response)
+        return response
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
         except httpx2.TimeoutException as error:
             raise Unreachable(f"{self.base_url} did not answer in time ({type(error).__name__}).") from error
         except httpx2.HTTPError as error:
             raise Unreachable(f"No answer from {self.base_url}: {error}. Is `trainyard up` running?") from error
-        raise_for_status(response)
-        return response
 
     def _pages(self, path: str, params: Json) -> Iterator[Json]:
         while True:

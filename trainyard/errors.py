@@ -3,6 +3,7 @@
 TrainyardError
 ├── Unreachable   nobody answers at the URL, or not in time
 ├── ApiError      the service said no: status, title, detail and the list of errors
+├── Damaged       a file that was fetched is not what the service has on record
 ├── JobFailed     a job that was waited for failed or was cancelled
 └── StudyFailed   a study that was waited for failed or was cancelled
 """
@@ -41,6 +42,10 @@ class ApiError(TrainyardError):
         lines = [f"{self.title} ({self.status}): {self.detail}" if self.detail else f"{self.title} ({self.status})"]
         lines += [f"  {error.get('pointer') or '/'}: {error.get('detail', '')}" for error in self.errors]
         return "\n".join(lines)
+
+
+class Damaged(TrainyardError):
+    """A file came that is not what the service has on record."""
 
 
 class JobFailed(TrainyardError):

@@ -204,6 +204,24 @@ def models(ctx: typer.Context) -> None:
 
 
 @app.command()
+def alias(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The name of a model.")],
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="What to call one of its versions; champion pins it.")],
+    version: Annotated[int | None, typer.Argument(help="The version; without one the alias is only shown.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
+) -> None:
+    """Let an alias mean a version of a model, or show or remove it."""
+    if remove and version is not None:
+        raise ValueError(f"Give a version or --remove, not both. Received: {version} --remove")
+    with client(ctx) as service:
+        if remove:
+            service.remove_alias(model, alias)
+        else:
+            show(service.alias(model, alias) if version is None else service.set_alias(model, alias, version))
+
+
+@app.command()
 def datasets(ctx: typer.Context) -> None:
     """Print the data sets, and which worker has them, as JSON."""
     with client(ctx) as service:

@@ -5,6 +5,7 @@ import sys
 
 from celery import Celery
 
+from models.artifacts import check_artifacts_url
 from models.messages import celery_settings
 from models.settings import Settings
 
@@ -15,6 +16,7 @@ settings = Settings()
 app = Celery("trainyard", include=["worker.tasks"])
 try:
     app.conf.update(celery_settings(settings))
+    check_artifacts_url(settings.artifacts)
 except ValueError as error:
     sys.exit(str(error))
 app.conf.update(

@@ -8,7 +8,7 @@ import tensorflow as tf
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from models import jobs
-from models.artifacts import drop_checkpoints
+from models.artifacts import StoreUnavailable, drop_checkpoints
 from models.history import EpochResult
 from models.jobs import FailureKind, Status
 from models.spec import JobSpec
@@ -18,6 +18,7 @@ from worker import data, training
 from worker.callbacks import Diverged, EarlyStopping, Progress, Publisher, ReduceLROnPlateau, resume
 from worker.checkpoints import CheckpointKeeper, restore
 from worker.chunks import Chunks
+from worker.export import ExportError
 from worker.hold import Fenced, Hold, Interrupted
 from worker.initial_weights import Unusable, read_weights, take_weights, to_npz, weights_of
 from worker.kinds.running import run_kind
@@ -51,13 +52,15 @@ def try_job(slot: Slot, job_id: str) -> bool:
         log.info("%s: not to be had, another worker has it or it ended", job_id)
         return False
     with slot.running(job.id, job.attempt):
-        _see_through(Hold(slot, job))
+        missing = _see_through(Hold(slot, job))
     clear_leftovers()
+    if missing is not None:
+        slot.wait_for_store(missing.needed)
     return True
 
 
-def _see_through(hold: Hold) -> None:
-    """Train, and record what came of it."""
+def _see_through(hold: Hold) -> StoreUnavailable | None:
+    """Train, and record what came of it; what the store said when the job could not go on because it is away."""
     job = hold.job
     log.info("%s: attempt %d begins", job.id, job.attempt)
     try:
@@ -67,6 +70,9 @@ def _see_through(hold: Hold) -> None:
             _fail(hold, "user", str(error))
         except data.DatasetUnavailable as error:
             _fail(hold, "dataset_unavailable", str(error))
+        except ExportError as error:
+            log.exception("%s: an exported file is not what it should be", job.id)
+            _fail(hold, "internal", str(error))
         except Diverged as error:
             _fail(hold, "diverged", f"{error} A smaller learning rate, or clipnorm, usually helps.")
         except (MemoryError, tf.errors.ResourceExhaustedError):
@@ -76,6 +82,11 @@ def _see_through(hold: Hold) -> None:
                 "out_of_memory",
                 "The worker ran out of memory; a smaller network, or fewer examples at once, needs less.",
             )
+        except StoreUnavailable as error:
+            if hold.slot.store.answers(error.needed):
+                raise
+            _hand_back(hold, error)
+            return error
         except (Fenced, OperationalError, InterfaceError):
             raise
         except Exception:
@@ -86,6 +97,23 @@ def _see_through(hold: Hold) -> None:
     except (OperationalError, InterfaceError):
         # The job is as it was: without a heartbeat it is put back, and the next attempt goes on after the last epoch.
         log.exception("%s: the database went away, attempt %d lets go of the job", job.id, job.attempt)
+    except StoreUnavailable:
+        # As above. It answers by now, so another attempt may well succeed; that it never does is noticed after some.
+        log.exception("%s: the artifact store failed once, attempt %d lets go of the job", job.id, job.attempt)
+    return None
+
+
+def _hand_back(hold: Hold, error: StoreUnavailable) -> None:
+    """Let the job wait for the store: no worker was lost, so it may wait for as long as it takes."""
+    # Keras raises what a callback raised anew, without its cause.
+    why = error.__cause__ or error.__context__
+    log.warning("%s: attempt %d hands the job back: %s (%r)", hold.job.id, hold.job.attempt, error, why)
+    with hold.slot.database.write() as session:
+        wanted = hold.control_in(session)
+        if wanted.requested == "cancel" and not wanted.keep_model:
+            hold.move_in(session, Status.CANCELLED)
+        else:
+            hold.move_in(session, Status.QUEUED, f"{error} The job waits until that is mended.")
 
 
 def _fail(hold: Hold, kind: FailureKind, message: str) -> None:

@@ -1,9 +1,10 @@
 """Which data a job works with: finds, loads or computes a data set, and selects the job's examples from it."""
 
+import hashlib
 import importlib.util
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, assert_never
@@ -96,6 +97,16 @@ class Split:
     y_val: Labels | None
     x_test: Examples
     y_test: Labels
+
+    def sha256(self) -> str:
+        """A checksum of everything: examples and labels of the three parts, their types, shapes and order."""
+        sum_ = hashlib.sha256()
+        for field in fields(self):
+            part = getattr(self, field.name)
+            if part is not None:
+                sum_.update(f"{field.name} {part.dtype} {part.shape}".encode())
+                sum_.update(np.ascontiguousarray(part).data)
+        return sum_.hexdigest()
 
 
 def split_for(spec: JobSpec, datasets_dir: Path, offline: bool) -> Split:

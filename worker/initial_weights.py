@@ -1,6 +1,5 @@
 """Weights to start from: read from a model version or from an epoch of a job, and given to the layers that fit."""
 
-import hashlib
 import io
 import tempfile
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from models import registry
-from models.artifacts import ArtifactStore
+from models.artifacts import ArtifactStore, Corrupted
 from models.registry import Artifact
 from models.spec.initial import FromJob, FromModel
 from models.spec.kept_epochs import file_of
@@ -70,13 +69,13 @@ def take_weights(network: keras.Model, weights: Weights) -> tuple[list[str], lis
 
 def read_verified(store: ArtifactStore, artifact: Artifact) -> bytes:
     """The bytes of an artifact, as they were stored. Raises Unusable."""
+    what = f"The file {artifact.name} of {artifact.job_id}"
     try:
-        data = store.read(artifact.key)
+        return store.read_verified(artifact.key, artifact.sha256)
     except FileNotFoundError as error:
-        raise Unusable(f"The file {artifact.name} of {artifact.job_id} is gone from the artifact store.") from error
-    if hashlib.sha256(data).hexdigest() != artifact.sha256:
-        raise Unusable(f"The file {artifact.name} of {artifact.job_id} is not what was stored: its checksum differs.")
-    return data
+        raise Unusable(f"{what} is gone from the artifact store.") from error
+    except Corrupted as error:
+        raise Unusable(f"{what} is not what was stored: its checksum differs.") from error
 
 
 def load_keras(data: bytes) -> keras.Model:

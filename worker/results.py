@@ -23,8 +23,9 @@ from worker.diagram import draw_network
 from worker.evaluation import evaluate_classes, evaluate_values
 from worker.hold import Hold
 from worker.network import build_network, copy_weights
+from worker.slot import library_versions
 
-VERIFIED_IMAGES = 256
+VERIFIED_IMAGES = 1000
 log = logging.getLogger(__name__)
 
 
@@ -75,6 +76,7 @@ def keep(
     """Export, store, and end the job with a model version, its evaluation in short and in detail; or obey a cancel."""
     hold.enter("exporting")
     files = _export(hold, spec, twin, split)
+    made = _version(hold, spec, details, twin, split)
     with hold.slot.database.write() as session:
         wanted = hold.control_in(session)
         cancelled = wanted.requested == "cancel"
@@ -85,7 +87,7 @@ def keep(
         else:
             registry.add_artifacts(session, hold.job.id, files)
             session.merge(Evaluation(job_id=hold.job.id, data=details))
-            version = registry.add_version(session, _version(hold, spec, details, twin))
+            version = registry.add_version(session, made)
             hold.move_in(
                 session,
                 Status.CANCELLED if cancelled else Status.SUCCEEDED,
@@ -96,7 +98,7 @@ def keep(
             )
     if version is None:
         # Only now: had the transaction failed, the next attempt would need what lies there.
-        hold.slot.store.delete(hold.folder)
+        hold.slot.store.discard(hold.folder)
     else:
         log.info("%s: %s:%d, %s", hold.job.id, version.name, version.version, evaluation)
 
@@ -127,7 +129,9 @@ def _export(hold: Hold, spec: JobSpec, twin: keras.Model, split: Split) -> dict[
     return {name: hold.slot.store.write(f"{hold.folder}/{name}", content) for name, content in files.items()}
 
 
-def _version(hold: Hold, spec: JobSpec, details: dict[str, Any], twin: keras.Model) -> registry.ModelVersion:
+def _version(
+    hold: Hold, spec: JobSpec, details: dict[str, Any], twin: keras.Model, split: Split
+) -> registry.ModelVersion:
     return registry.ModelVersion(
         name=spec.model,
         job_id=hold.job.id,
@@ -137,6 +141,8 @@ def _version(hold: Hold, spec: JobSpec, details: dict[str, Any], twin: keras.Mod
         parameters=twin.count_params(),
         class_count=len(class_labels(spec)),
         serving=registry.serving_of(spec),
+        data_sha256=split.sha256(),
+        libraries=library_versions(),
     )
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from multiprocessing.synchronize import Event
 from typing import Any
 
@@ -22,6 +23,8 @@ from models.settings import Settings
 from worker import data
 
 BEAT_SECONDS = 1.0
+# Between looks whether the artifact store is back: from the first to the second.
+STORE_SECONDS, LONGEST_STORE_SECONDS = 1.0, 5.0
 log = logging.getLogger(__name__)
 
 
@@ -86,6 +89,17 @@ class Slot:
             with suppress(DBAPIError):
                 self._show(status=workers.WorkerStatus.IDLE, job_id=None, datasets=self._datasets())
 
+    def wait_for_store(self, size: int) -> None:
+        """Take no job before a file of `size` bytes can be stored, or the worker is told to end."""
+        log.warning("waiting for the artifact store")
+        with suppress(DBAPIError):
+            self._show(status=workers.WorkerStatus.STARTING)
+        pause = STORE_SECONDS
+        while not (self._stopping.wait(pause) or self.store.answers(size)):
+            pause = min(2 * pause, LONGEST_STORE_SECONDS)
+        with suppress(DBAPIError):
+            self._show(status=workers.WorkerStatus.IDLE)
+
     def _announced(self) -> bool:
         try:
             with self.database.write() as session:
@@ -136,8 +150,6 @@ def _threads(settings: Settings) -> int:
 
 def _prepare_tensorflow(threads: int) -> tuple[list[str], dict[str, str]]:
     """Set the threads of matrix products, let GPUs take memory as they need it; the devices, and what versions run."""
-    import keras
-    import numpy as np
     import tensorflow as tf
 
     if threads != processors():
@@ -145,5 +157,13 @@ def _prepare_tensorflow(threads: int) -> tuple[list[str], dict[str, str]]:
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     kinds = {device.device_type.lower() for device in tf.config.list_physical_devices()}
-    libraries = {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__}
-    return sorted(kinds & {"cpu", "gpu"}), libraries | {"python": platform.python_version()}
+    return sorted(kinds & {"cpu", "gpu"}), library_versions()
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what a model is made with."""
+    import tensorflow as tf
+
+    # TensorFlow comes under one of several package names.
+    others = {"tensorflow": tf.__version__, "python": platform.python_version()}
+    return others | {name: version(name) for name in ("keras", "numpy", "onnx", "trainyard")}

@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from api.inference.arrays import brief, read_numbers
 from api.inference.errors import InputError
 from api.inference.forms import read_form
+from api.inference.pieces import PIECE_BYTES, pieces_of
 from api.inference.pixels import count_pixels
 from api.inference.recipe import Seen, see_array, see_digit, see_plain
 from models.datasets import Recipe
@@ -21,6 +22,7 @@ from models.datasets import Recipe
 Float32 = npt.NDArray[np.float32]
 Result = TypeVar("Result")
 
+PICTURE_NDIM = 4
 MAX_ITEMS = 1_000
 MAX_TOTAL_PIXELS = 400_000_000  # of all pictures in one request: some seconds of decoding
 KEYS = ("image", "pixels", "instances")
@@ -31,10 +33,17 @@ RECIPES: dict[Recipe, Callable[[bytes], Seen]] = {"digit": see_digit, "plain": s
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A batch for a model: `images` (n, *shape), and for pictures what is `seen` in each; None for feature vectors."""
+    """A batch for a model: `images` (n, *shape), and what became of each of the `pictures` that came as files."""
 
     images: Float32
-    seen: list[Seen] | None
+    pictures: list[Seen] | None = None
+
+    @property
+    def seen(self) -> list[Seen] | None:
+        """What the model is shown of each picture or array of pixels; None for feature vectors."""
+        if self.pictures is not None or self.images.ndim != PICTURE_NDIM:
+            return self.pictures
+        return [see_array(image[:, :, 0]) for image in self.images]
 
 
 class Heavy(Exception):
@@ -50,6 +59,8 @@ class _Reader:
     most_pixels: int
 
     def json(self, body: bytes) -> Inputs:
+        if len(body) > PIECE_BYTES and (read := self.in_pieces(body)) is not None:
+            return read
         try:
             sent = from_json(body, allow_inf_nan=False, cache_strings="none")
         except ValueError as error:
@@ -70,9 +81,28 @@ class _Reader:
         key = present[0]
         if key == "image":
             return self.base64(sent[key])
-        if key == "pixels" and self.recipe is None:
+        if key not in self._keys_of_numbers:
             raise InputError(422, "pixels_unexpected", self._wants("pixels"), "/pixels", brief(sent[key]))
         return self.numbers(sent[key], f"/{key}", single=key == "pixels")
+
+    def in_pieces(self, body: bytes) -> Inputs | None:
+        """Many arrays, a piece after the other; None for any other body, also one with a mistake, which is found in the
+        whole."""
+        if (found := pieces_of(body)) is None or found[0] not in self._keys_of_numbers:
+            return None
+        read: list[Inputs] = []
+        try:
+            for piece in found[1]:
+                items = from_json(piece, allow_inf_nan=False, cache_strings="none")[1:]
+                read.append(self.numbers(items, "", single=False))
+        except (ValueError, InputError):
+            return None
+        images = np.concatenate([one.images for one in read])
+        return Inputs(images) if len(images) <= MAX_ITEMS else None
+
+    @property
+    def _keys_of_numbers(self) -> tuple[str, ...]:
+        return ("instances",) if self.recipe is None else ("pixels", "instances")
 
     def base64(self, sent: object) -> Inputs:
         texts = sent if isinstance(sent, list) else [sent]
@@ -96,8 +126,7 @@ class _Reader:
             _check_count(len(sent), pointer)
             item = self.shape if depth == len(self.shape) + 1 else flat
             images = read_numbers(sent, (len(sent), *item), pointer, upper=upper)
-        images = images.reshape(-1, *self.shape)
-        return Inputs(images, [see_array(image[:, :, 0]) for image in images] if is_image else None)
+        return Inputs(images.reshape(-1, *self.shape))
 
     def form(self, content_type: str, body: bytes) -> Inputs:
         files = read_form(content_type, body)

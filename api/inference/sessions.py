@@ -17,7 +17,10 @@ CHUNK = 256  # examples at once: bounds the memory for activations and costs no 
 
 
 class Predictor:
-    """One ONNX model on the CPU; thread-safe. `size` is the model's bytes."""
+    """One ONNX model on the CPU, warm from the start; thread-safe.
+
+    `size` is the model's bytes, `width` the number of outputs for an example.
+    """
 
     def __init__(self, onnx: bytes) -> None:
         options = onnxruntime.SessionOptions()
@@ -25,9 +28,12 @@ class Predictor:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[0].name
+        self.input_name: str = self._session.get_inputs()[0].name
+        self.output_name: str = self._session.get_outputs()[0].name
+        self.width: int = self._session.get_outputs()[0].shape[-1]
         self.size = len(onnx)
+        # The first run takes the memory that the others find.
+        self._run(np.zeros((1, *self._session.get_inputs()[0].shape[1:]), np.float32))
 
     def predict(self, images: Float32) -> Float32:
         """The model's outputs (n, k) for images (n, 28, 28, 1), 0 to 255, or for whatever its input shape is."""
@@ -35,7 +41,7 @@ class Predictor:
         return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
     def _run(self, images: Float32) -> Float32:
-        outputs: Float32 = self._session.run([self._output], {self._input: images})[0]
+        outputs: Float32 = self._session.run([self.output_name], {self.input_name: images})[0]
         return outputs
 
 
@@ -57,8 +63,7 @@ class SessionCache:
         Callers who ask for the same key at the same time share one load, and its exception, which is not remembered.
         """
         with self._lock:
-            if (predictor := self._ready.get(key)) is not None:
-                self._ready.move_to_end(key)
+            if (predictor := self._touched(key)) is not None:
                 return predictor
             shared = self._loading.get(key)
             mine = Future[Predictor]()
@@ -76,6 +81,11 @@ class SessionCache:
         mine.set_result(predictor)
         return predictor
 
+    def ready(self, key: Hashable) -> Predictor | None:
+        """The predictor of `key` if it is here."""
+        with self._lock:
+            return self._touched(key)
+
     def drop(self, key: Hashable) -> None:
         """Forget `key`; what is being loaded for it at this moment is given to those who wait, but not kept."""
         with self._lock:
@@ -89,6 +99,11 @@ class SessionCache:
     def __len__(self) -> int:
         with self._lock:
             return len(self._ready)
+
+    def _touched(self, key: Hashable) -> Predictor | None:
+        if (predictor := self._ready.get(key)) is not None:
+            self._ready.move_to_end(key)
+        return predictor
 
     def _finish(self, key: Hashable, mine: Future[Predictor], predictor: Predictor | None) -> None:
         with self._lock:

@@ -24,7 +24,7 @@ def animate(service: Service, job_id: str) -> bytes:
     """A GIF with one frame for each epoch of the job whose weights are kept."""
     dataset = service.job(job_id)["spec"]["dataset"]
     points, labels = spiral(dataset["samples"], dataset["n_classes"], dataset["seed"])
-    epochs = sorted(int(found[1]) for name in service.artifacts(job_id) if (found := KEPT.fullmatch(name)))
+    epochs = sorted(int(found[1]) for file in service.artifacts(job_id) if (found := KEPT.fullmatch(file["name"])))
     frames = []
     for epoch in epochs:
         data = service.file(f"/v1/jobs/{job_id}/artifacts/epoch-{epoch}.npz")

@@ -29,10 +29,6 @@ class Service(Client):
         """What a job that does not train found out."""
         return self._json("GET", f"/v1/jobs/{job_id}/result")
 
-    def artifacts(self, job_id: str) -> list[str]:
-        """The names of a job's files."""
-        return [entry["name"] for entry in self._pages(f"/v1/jobs/{job_id}/artifacts", {})]
-
     def has(self, dataset: str) -> bool:
         """Whether some worker has the data set or can fetch it."""
         for entry in self.datasets():

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from models.spec.base import Part
 from models.spec.data import DatasetField, chosen_classes, class_labels_of, is_regression, shape_of
 from models.spec.initial import InitialWeights
-from models.spec.kinds import Ensemble, GradientCheck, Initialization, Kind, unused_by
+from models.spec.kinds import Ensemble, Export, GradientCheck, Initialization, Kind, unused_by
 from models.spec.network import (
     Graph,
     Layers,
@@ -245,6 +245,9 @@ class JobSpec(Part):
     ensemble: Ensemble | None = None
     """What a job of the kind `ensemble` is made of."""
 
+    export: Export | None = None
+    """What a job of the kind `export` writes, and in which format."""
+
     @model_validator(mode="before")
     @classmethod
     def _of_sane_size(cls, value: object) -> object:
@@ -300,3 +303,5 @@ class JobSpec(Part):
                 return self.gradient_check.weights
             case "ensemble":
                 return len(self.ensemble.members) if self.ensemble else 1
+            case "export":
+                return 2

@@ -7,7 +7,8 @@ from pydantic import Field
 from models.spec.base import Part
 from models.spec.initializers import InitializerField, PlainInitializer, RandomNormal
 
-Kind = Literal["train", "initialization", "gradient_check", "ensemble"]
+Kind = Literal["train", "initialization", "gradient_check", "ensemble", "export"]
+ExportFormat = Literal["tf_saved_model", "litert"]
 REF = r"^[a-z0-9][a-z0-9._-]{0,63}(:[1-9][0-9]{0,8}|@[a-z0-9][a-z0-9._-]{0,63})?$"
 VersionRef = Annotated[str, Field(pattern=REF, examples=["mnist", "mnist:3", "mnist@champion"])]
 
@@ -26,7 +27,8 @@ _TRAINING = frozenset(
     }
 )
 KINDS_WITH_RESULT = frozenset({"initialization", "gradient_check"})
-_KINDS = frozenset({"initialization", "gradient_check", "ensemble"})
+KINDS_WITHOUT_NETWORK = frozenset({"ensemble", "export"})
+_KINDS = frozenset({"initialization", "gradient_check", "ensemble", "export"})
 
 
 class Initialization(Part):
@@ -67,6 +69,16 @@ class Ensemble(Part):
     """`average` of the members' probabilities, or the share of their `vote`s."""
 
 
+class Export(Part):
+    """The model of another job, written in a format that is not made by itself."""
+
+    job: Annotated[str, Field(max_length=64, examples=["job_01KAHB9V2M0Q4T8XJ5N7C3R6WY"])]
+    """The job whose model it is, of the spec's data set; the file becomes an artifact of that job."""
+
+    format: ExportFormat
+    """`tf_saved_model` becomes `saved_model.zip`, `litert` becomes `model.tflite`."""
+
+
 def unused_by(kind: Kind) -> frozenset[str]:
     """The fields of a spec that mean nothing to a job of this kind."""
     match kind:
@@ -74,5 +86,7 @@ def unused_by(kind: Kind) -> frozenset[str]:
             return _KINDS
         case "ensemble":
             return _TRAINING | (_KINDS - {"ensemble"}) | {"network", "loss"}
+        case "export":
+            return _TRAINING | (_KINDS - {"export"}) | {"network", "loss", "model"}
         case _:
             return _TRAINING | (_KINDS - {kind}) | {"model"}

@@ -16,10 +16,11 @@ from models.spec import parse_spec
 from tests.e2e.yard import Yard, yard
 from tests.factories.datasets import needs_real_datasets, real_datasets_dir
 from tests.factories.photos import blow_up, mnist_test_images
+from trainyard.errors import ApiError
 
 MLP = {"layers": ["flatten", {"type": "dense", "units": 64, "activation": "relu"}, {"type": "dense", "units": 10}]}
 ENDLESS = {"dataset": "digits", "network": MLP, "epochs": 100_000}
-API_MEMORY_MB = 200
+API_MEMORY_MB = 230
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,29 @@ def test_names_lead_to_versions(service: Yard, digits: dict[str, Any]) -> None:
     for ref in ("digits:99", "nobody", "digits@nobody"):
         refused = httpx2.post(f"{service.url}/v1/models/{ref}/predict", json={"pixels": pixels})
         assert (refused.status_code, refused.headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_versions_are_told_called_and_deleted(service: Yard) -> None:
+    for batch_size in (32, 512):
+        service.run(dataset="digits", network=MLP, epochs=1, batch_size=batch_size, model="called")
+    first, second = (service.client.version("called", number) for number in (1, 2))
+    assert first["data_sha256"] == second["data_sha256"] != ""
+    assert {"tensorflow", "keras", "python", "trainyard"} <= set(first["libraries"])
+    assert {"model.keras", "model.onnx", "spec.json"} <= {file["name"] for file in first["artifacts"]}
+    worse, better = sorted((first, second), key=lambda version: version["test_accuracy"])
+    assert "champion" in better["aliases"]
+    assert service.client.set_alias("called", "champion", worse["version"])["version"] == worse["version"]
+    assert "champion" in service.client.version("called", worse["version"])["aliases"]
+    with pytest.raises(ApiError, match="called champion"):
+        service.client.delete_version("called", worse["version"])
+    service.client.remove_alias("called", "champion")
+    service.client.delete_version("called", worse["version"])
+    assert [move["version"] for move in service.client.alias("called", "champion")["history"]] == [
+        worse["version"],
+        None,
+    ]
+    (left,) = get(service, "/v1/models/called/versions").json()["data"]
+    assert left["version"] == better["version"]
 
 
 def test_the_sample_pictures_are_read(service: Yard, digits: dict[str, Any]) -> None:
@@ -188,7 +212,7 @@ def test_time_can_be_limited(service: Yard) -> None:
 def test_workers_and_data_sets_are_shown(service: Yard) -> None:
     (worker,) = service.client.workers()
     assert worker["devices"][0] == "cpu"
-    assert set(worker["libraries"]) == {"tensorflow", "keras", "numpy", "python"}
+    assert set(worker["libraries"]) == {"tensorflow", "keras", "numpy", "onnx", "python", "trainyard"}
     digits = next(entry for entry in service.client.datasets() if entry["name"] == "digits")
     assert (digits["status"], digits["workers"][0]["worker"]) == ("here", worker["name"])
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +73,6 @@ class Yard:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=60)
-
-    def kill_everything(self) -> None:
-        """`kill -9` of every process."""
-        everything = [self.process.pid, *self.processes()]
-        for pid in everything:
-            with suppress(ProcessLookupError):  # its parent's death may have ended it first
-                os.kill(pid, signal.SIGKILL)
-        self.client.close()
-        self.process.wait(timeout=10)
-        wait_until(lambda: not any(map(alive, everything)), "the end of all processes")
 
     def run(self, **spec: Any) -> dict[str, Any]:
         """Submit a job and wait for its end, whatever it is."""

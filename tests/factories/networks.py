@@ -5,17 +5,16 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 
-def linear_onnx(weights: npt.NDArray[np.float32]) -> bytes:
-    """An ONNX model (n, 28, 28, 1) -> (n, k): the flattened picture times `weights`, shape (784, k)."""
-    count = weights.shape[1]
+def linear_onnx(weights: npt.NDArray[np.float32], shape: tuple[int, ...] = (28, 28, 1)) -> bytes:
+    """An ONNX model (n, *shape) -> (n, k): the flattened example times `weights`, shape (numbers of an example, k)."""
     graph = helper.make_graph(
         [
-            helper.make_node("Flatten", ["pixels"], ["flat"]),
-            helper.make_node("MatMul", ["flat", "weights"], ["outputs"]),
+            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["output"]),
         ],
         "linear",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [None, 28, 28, 1])],
-        [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, [None, count])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", *shape])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", weights.shape[1]])],
         [numpy_helper.from_array(weights.astype(np.float32), "weights")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

@@ -186,3 +186,31 @@ def test_who_waits_for_the_weights_of_a_job_is_known(database: Database) -> None
     with database.read() as session:
         assert jobs.waits_for_weights_of(session, parent.id) == child.id
         assert jobs.waits_for_weights_of(session, other.id) is None
+
+
+def test_who_waits_for_a_version_is_known(database: Database) -> None:
+    def waiting(name: str, version: int) -> str | None:
+        with database.read() as session:
+            return jobs.waits_for_version(session, name, version)
+
+    child = new_job(database, initial_weights={"model": "digits:3"})
+    members = {"members": ["digits:4", "digits:51"]}
+    group = new_job(database, kind="ensemble", ensemble=members)
+    assert (waiting("digits", 3), waiting("digits", 4), waiting("digits", 51)) == (child.id, group.id, group.id)
+    assert [waiting(*each) for each in (("digits", 5), ("digits", 1), ("its", 3), ("mnist", 3))] == [None] * 4
+    put(database, child, Status.CANCELLED)
+    assert waiting("digits", 3) is None
+
+
+def test_a_job_forgets_its_version(database: Database) -> None:
+    job = new_job(database)
+    put(database, job, Status.SUCCEEDED)
+    with database.write() as session:
+        session.get_one(Job, job.id).model_name = "digits"
+    with database.write() as session:
+        jobs.forget_version(session, job.id, "gone")
+    assert (read(database, job).model_name, read(database, job).status) == (None, Status.SUCCEEDED)
+    with database.read() as session:
+        *_, last = history_after(session, job.id, 0, 100)
+    assert isinstance(last, Event)
+    assert (last.type, last.data, last.seq) == ("log", {"message": "gone"}, read(database, job).last_seq)

@@ -19,6 +19,7 @@ class StandIn(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.routes: dict[str, Answer | Callable[[], Answer]] = {}
+        self.etags: dict[str, str] = {}
         self.requests: list[dict[str, Any]] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         # How many events each connection is sent before it is cut in the middle of the next one; then all of the rest.
@@ -51,6 +52,8 @@ class Handler(BaseHTTPRequestHandler):
         self.note(self.rfile.read(int(self.headers.get("Content-Length", 0))))
         self.answer(self.path)
 
+    do_PUT = do_POST
+
     def note(self, body: bytes) -> None:
         request = {"method": self.command, "path": self.path, "headers": dict(self.headers), "body": body}
         self.server.requests.append(request)
@@ -63,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        if path in self.server.etags:
+            self.send_header("ETag", self.server.etags[path])
         self.end_headers()
         self.wfile.write(data)
 

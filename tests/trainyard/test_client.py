@@ -1,5 +1,6 @@
 """The client against a small real server that speaks the contract."""
 
+import hashlib
 import json
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.trainyard.conftest import StandIn
-from trainyard import ApiError, Client, JobFailed, StudyFailed, TrainyardError, Unreachable
+from trainyard import ApiError, Client, Damaged, JobFailed, StudyFailed, TrainyardError, Unreachable
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
 
@@ -52,6 +53,33 @@ def test_events_wait_out_a_server_that_restarts(stand_in: StandIn) -> None:
 def test_events_of_a_service_that_stays_away_end_with_unreachable() -> None:
     with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable):
         list(client.events("job_1", patience=0.3))
+
+
+def test_a_file_is_fetched_whole_and_unharmed_or_not_at_all(stand_in: StandIn, tmp_path: Path) -> None:
+    path, data = "/v1/jobs/job_1/artifacts/model.onnx", b"0123456789" * 1000
+    stand_in.routes[path] = (200, data)
+    stand_in.etags[path] = f'"{hashlib.sha256(data).hexdigest()}"'
+    with Client(stand_in.url) as client:
+        assert client.download("job_1", "model.onnx", tmp_path) == tmp_path / "model.onnx"
+        assert client.download("job_1", "model.onnx", tmp_path / "my.onnx").read_bytes() == data
+        stand_in.routes[path] = (200, data[:-1] + b"x")
+        with pytest.raises(Damaged, match=r"model\.onnx is not what was stored"):
+            client.download("job_1", "model.onnx", tmp_path)
+        with pytest.raises(ApiError, match="404"):
+            client.download("job_1", "other", tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "my.onnx"}
+    assert (tmp_path / "model.onnx").read_bytes() == data
+
+
+def test_a_file_that_has_yet_to_be_made_is_waited_for(
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainyard.client.EXPORT_PAUSE", 0.01)
+    path, answers = "/v1/jobs/job_1/artifacts/model.tflite", [(202, {"id": "job_2"}), (200, b"made")]
+    stand_in.routes[path] = lambda: answers.pop(0)
+    stand_in.etags[path] = f'"{hashlib.sha256(b"made").hexdigest()}"'
+    with Client(stand_in.url) as client:
+        assert client.download("job_1", "model.tflite", tmp_path).read_bytes() == b"made"
 
 
 def test_a_problem_becomes_an_error_with_its_parts(stand_in: StandIn) -> None:

@@ -92,6 +92,12 @@ def test_predict_says_what_is_on_each_picture(url: str, tmp_path: Path) -> None:
     assert trainyard("predict", str(picture), url=url).stdout == f"{picture}: 7  99.8%\n"
 
 
+@pytest.mark.parametrize("version", [("3",), ()])
+def test_an_alias_is_set_or_shown(url: str, stand_in: StandIn, version: tuple[str, ...]) -> None:
+    stand_in.routes["/v1/models/mnist/aliases/lab"] = (200, {"alias": "lab", "version": 3})
+    assert json.loads(trainyard("alias", "mnist", "lab", *version, url=url).stdout) == {"alias": "lab", "version": 3}
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "told"),
     [
@@ -99,6 +105,7 @@ def test_predict_says_what_is_on_each_picture(url: str, tmp_path: Path) -> None:
         (("submit", "-"), "{", "Error: stdin is not JSON: "),
         (("submit", "-"), "[1]", "Error: A spec is a JSON object such as"),
         (("submit", "/no/such/file.json"), "", "Error: /no/such/file.json: No such file or directory"),
+        (("alias", "mnist", "lab", "3", "--remove"), "", "Error: Give a version or --remove, not both."),
         (("--url", "http://127.0.0.1:1", "jobs"), "", "Error: No answer from http://127.0.0.1:1"),
     ],
 )

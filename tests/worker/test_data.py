@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -125,6 +126,23 @@ def test_everything_is_kept_when_nothing_is_asked() -> None:
     assert split.y_test is dataset.y_test
     assert split.x_val is None
     assert split.y_val is None
+
+
+def test_a_checksum_stands_for_every_example_and_its_place() -> None:
+    dataset = made_up([0, 1, 2] * 5)
+    split = select(dataset, validation=SplitValidation(split=0.2), seed=1)
+    assert split.sha256() == select(dataset, validation=SplitValidation(split=0.2), seed=1).sha256()
+    other = split.x_train.copy()
+    other[-1, -1, -1, 0] ^= 1
+    different = [
+        split,
+        select(dataset, validation=SplitValidation(split=0.2), seed=2),
+        select(dataset),
+        replace(split, x_train=other),
+        replace(split, y_test=split.y_test[::-1]),
+        replace(split, y_test=split.y_test.astype(np.float32)),
+    ]
+    assert len({each.sha256() for each in different}) == len(different)
 
 
 def test_classes_are_relabelled_in_their_order() -> None:

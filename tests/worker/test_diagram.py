@@ -2,6 +2,7 @@
 
 import itertools
 import xml.etree.ElementTree as ET
+from collections import defaultdict
 from collections.abc import Sequence
 
 import pytest
@@ -192,8 +193,14 @@ def check(inputs: Graph, layout: Layout) -> None:
             assert all(0 < x < layout.width and HEADER <= y < layout.height for x, y in (start, end))
             assert not any(enters(start, end, corner) for corner in corners)
             pieces.append((arrow.source, start, end))
-    for (source, *piece), (other_source, *other) in itertools.combinations(set(pieces), 2):
-        assert source == other_source or not on_top((piece[0], piece[1]), (other[0], other[1]))
+    # Only lines of one direction at one height, or one distance from the left, can be upon each other.
+    beside: dict[tuple[int, float], list[tuple[str, Point, Point]]] = defaultdict(list)
+    for source, start, end in set(pieces):
+        across = 0 if start[0] == end[0] else 1
+        beside[across, start[across]].append((source, start, end))
+    for those in beside.values():
+        for (source, *piece), (other_source, *other) in itertools.combinations(those, 2):
+            assert source == other_source or not on_top((piece[0], piece[1]), (other[0], other[1]))
 
 
 def enters(start: Point, end: Point, corner: Point) -> bool:

@@ -137,13 +137,6 @@ def test_an_ensemble_becomes_a_model_that_predicts_like_any_other(slot: Slot, tm
     assert model.trainable_variables == []
 
 
-@pytest.fixture
-def no_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of something else: it takes longest."""
-    monkeypatch.setattr(export, "export_onnx", lambda *_: b"")
-    monkeypatch.setattr(export, "verify_onnx", lambda *_: 0.0)
-
-
 @pytest.mark.usefixtures("no_onnx")
 def test_the_evaluation_has_the_members_figures_beside_the_ensembles(slot: Slot) -> None:
     made = make(slot, LAYERS, LAYERS)

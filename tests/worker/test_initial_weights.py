@@ -17,6 +17,7 @@ from worker.initial_weights import Weights, from_npz, load_keras, weights_of
 from worker.slot import Slot
 
 __all__ = ["slot"]
+pytestmark = pytest.mark.usefixtures("no_onnx")
 
 DENSE = {"type": "dense", "units": 16, "activation": "relu"}
 END = {"type": "dense", "units": 10, "activation": "softmax"}

@@ -1,6 +1,7 @@
 """Checkpoints and rows are written beside the training: it does not wait, and nothing shows before it is durable."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,6 +21,7 @@ from worker.slot import Slot
 from worker.writer import Writer
 
 __all__ = ["slot"]
+pytestmark = pytest.mark.usefixtures("no_onnx")
 
 PATIENCE = 30.0
 EPOCHS = 8
@@ -87,16 +89,35 @@ def test_a_slow_checkpoint_does_not_stop_the_training_nor_show_before_it_is_ther
     assert len(written) < EPOCHS
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before it is there", "after it is there"])
 def test_killed_while_a_checkpoint_is_written_loses_nothing_on_record(
     slot: Slot,
     course: Course,
     monkeypatch: pytest.MonkeyPatch,
-    after: bool,
 ) -> None:
-    """Training is epochs further then, also when the first is written, after which the next attempt goes on."""
-    undisturbed, disturbed = submit(slot), submit(slot)
+    """Before it is there or after; training is epochs further then, and the next attempt goes on after the first."""
+    undisturbed = submit(slot)
     try_job(slot, undisturbed)
+    whole, expected = read(slot, undisturbed)
+    for after in (False, True):
+        disturbed = submit(slot)
+        with monkeypatch.context() as patched:
+            patched.setattr(CheckpointKeeper, "write", killing(course, after))
+            with pytest.raises(Killed):
+                try_job(slot, disturbed)
+        job, rows = read(slot, disturbed)
+        assert (job.epoch, [row.epoch for row in rows]) == (1, [1])
+        assert job.checkpoint in slot.store.keys("jobs")
+        put_back(slot, disturbed)
+        try_job(slot, disturbed)
+        mended, found = read(slot, disturbed)
+        assert (mended.status, mended.attempt) == (Status.SUCCEEDED, 2)
+        assert [(row.epoch, row.metrics) for row in found] == [(row.epoch, row.metrics) for row in expected]
+        for mine, theirs in zip(weights(slot, mended), weights(slot, whole), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def killing(course: Course, after: bool) -> Callable[[CheckpointKeeper, int, Checkpoint], str]:
+    """A write that ends in death, `after` the file is there or before, but for that of the first epoch."""
     write = CheckpointKeeper.write
 
     def killed(keeper: CheckpointKeeper, epoch: int, checkpoint: Checkpoint) -> str:
@@ -107,20 +128,7 @@ def test_killed_while_a_checkpoint_is_written_loses_nothing_on_record(
             write(keeper, epoch, checkpoint)
         raise Killed
 
-    with monkeypatch.context() as patched:
-        patched.setattr(CheckpointKeeper, "write", killed)
-        with pytest.raises(Killed):
-            try_job(slot, disturbed)
-    job, rows = read(slot, disturbed)
-    assert (job.epoch, [row.epoch for row in rows]) == (1, [1])
-    assert job.checkpoint in slot.store.keys("jobs")
-    put_back(slot, disturbed)
-    try_job(slot, disturbed)
-    (whole, expected), (mended, found) = read(slot, undisturbed), read(slot, disturbed)
-    assert (mended.status, mended.attempt) == (Status.SUCCEEDED, 2)
-    assert [(row.epoch, row.metrics) for row in found] == [(row.epoch, row.metrics) for row in expected]
-    for mine, theirs in zip(weights(slot, mended), weights(slot, whole), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    return killed
 
 
 def test_what_cannot_be_written_fails_the_job(

@@ -9,6 +9,7 @@ from worker import data
 from worker.data import Split
 from worker.hold import Hold
 from worker.kinds.ensemble import combine, gather, measure
+from worker.kinds.export_model import export_model
 from worker.kinds.gradient_check import check_gradients
 from worker.kinds.initialization import compare_initializers
 from worker.kinds.steps import Steps
@@ -27,6 +28,8 @@ def run_kind(hold: Hold, spec: JobSpec, split: Split) -> None:
             _end(hold, check_gradients(spec, split, scaling, steps))
         case "ensemble":
             _make_ensemble(hold, spec, split)
+        case "export":
+            export_model(hold, spec, split)
         case "train":
             raise ValueError("A training is run by worker.attempt.")
         case _:

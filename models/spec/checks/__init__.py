@@ -8,6 +8,7 @@ from models.spec.checks.kind import kind_faults
 from models.spec.checks.network import network_faults
 from models.spec.checks.training import training_faults
 from models.spec.job import JobSpec
+from models.spec.kinds import KINDS_WITHOUT_NETWORK
 from models.spec.problems import Path, Problem, problem_at
 
 __all__ = ["problems_of"]
@@ -21,6 +22,6 @@ def problems_of(spec: JobSpec) -> list[tuple[Path, Problem]]:
 def _faults(spec: JobSpec) -> Iterator[Fault]:
     yield from kind_faults(spec)
     yield from data_faults(spec)
-    if spec.kind != "ensemble":
+    if spec.kind not in KINDS_WITHOUT_NETWORK:
         yield from network_faults(spec)
         yield from training_faults(spec)

@@ -9,7 +9,7 @@ from models.spec.kinds import unused_by
 
 
 def kind_faults(spec: JobSpec) -> Iterator[Fault]:
-    """Fields without a meaning for this kind, initializers named twice, and the members that an ensemble lacks."""
+    """Fields without a meaning for this kind, initializers named twice, and what an ensemble or an export lacks."""
     for name in sorted(spec.model_fields_set & unused_by(spec.kind)):
         value = spec.model_dump(mode="json", include={name}, context={"whole": True}).get(name)
         if value is not None:
@@ -22,3 +22,5 @@ def kind_faults(spec: JobSpec) -> Iterator[Fault]:
         yield Fault(("ensemble", "combine"), "invalid", f"combine must be average for {spec.dataset.name}", "vote")
     if spec.kind == "ensemble" and spec.ensemble is None:
         yield Fault(("ensemble",), "missing", "ensemble must say which model versions are its members", None)
+    if spec.kind == "export" and spec.export is None:
+        yield Fault(("export",), "missing", "export must say which job's model to write, and in which format", None)
