@@ -1,62 +1,107 @@
 """The recipe: how a picture of any kind becomes the 28x28 pixels that a model was trained on, and what was done to it.
 
-A plain resize of a photograph to 28x28 is read right about one time in four; put through the steps that the authors of
-the data sets took, nearly every time.
+A plain resize of a photograph to 28x28 is read right about one time in five; cured of what ails photographs and put
+through the steps that the authors of MNIST took, nearly every time. docs/recipe.md tells it step by step.
 """
-
-import math
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
 
+from api.inference.light import bare_ground
 from api.inference.pixels import read_picture
-from models.pictures import FAINT, SIDE, fit_digit, ink_box
+from api.inference.plain import see_plain
+from api.inference.rules import without_rules
+from api.inference.seen import Seen, see_array, see_nothing
+from api.inference.shapes import choose_digit
+from api.inference.strokes import mend_strokes
+from models.pictures import SIDE, fit_digit, ink_box
+
+__all__ = ["Seen", "see_array", "see_digit", "see_plain", "warm"]
 
 Float32 = npt.NDArray[np.float32]
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's conversion to grey
 BLANK = 0.04  # less contrast than this part of the full range is no ink
 SMALL = 12  # a digit of fewer pixels than this, on its longer side, is guesswork
-TRIM = 0.05  # the tolerance with which Fashion-MNIST's edges were trimmed
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a model gets to see: `pixels` (28, 28), 0 to 255, light on dark; the steps there; what may be wrong."""
-
-    pixels: Float32
-    steps: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+DRAWN = 2 * SIDE  # in a picture up to this size every pixel counts
+EVEN = 0.03  # of full: border that strays no farther from its ground is as even as paper can be
+MOSTLY, ALL = 0.75, 0.995  # of the border: less shows uneven light, more shows that no line ends there
+UNEVEN = 0.08  # of the ground: less than that is no shadow
+BRIGHTEN = 2.5  # ink in the shadow is made stronger by so much at most
+NOISES = 3.6  # ink below so many standard deviations of the paper is noise
+ONE_IN = 300  # pixels: the strongest ink is the mean of so many
 
 
 def see_digit(data: bytes) -> Seen:
     """A picture file of one digit as MNIST would show it; raises InputError.
 
-    The ground is the median colour of the border and ink is how far a pixel goes from it towards the colour farthest
-    away: for grey pictures this is to invert when light, subtract the ground and stretch the contrast. The ink is cut
-    out, fitted into 20x20 and centred by mass. A blank picture is an empty field, with a warning.
+    The ground is the median colour of the border, or `bare_ground` where the border shows shadows or lines. Ink is how
+    far a pixel goes from the ground towards the colour farthest away: for grey pictures this is to invert when light,
+    subtract the ground and stretch the contrast. Printed lines, noise and what is not the digit are taken away, strokes
+    mended, the ink cut out, fitted into 20x20 and centred by mass. A blank picture is an empty field, with a warning.
     """
     picture = read_picture(data)
     colours, steps = picture.colours, list(picture.steps)
+    every_pixel = max(colours.shape) <= DRAWN
     border = np.concatenate([colours[0], colours[-1], colours[1:-1, 0], colours[1:-1, -1]])
     ground = np.median(border, axis=0)
-    away = colours - ground
-    distance = np.abs(away[:, :, 0]) if away.shape[2] == 1 else np.einsum("hwc,hwc->hw", away, away)
-    pen = away.reshape(-1, away.shape[2])[int(distance.argmax())]
+    even = 1.0 if every_pixel else _evenness(border, ground)
+    if even > MOSTLY:
+        away = colours - ground
+        pen = _farthest(away)
+    else:
+        bare = bare_ground(colours)
+        some = bare[::8, ::8]  # smooth: a few pixels tell as much
+        ground = np.median(some, axis=(0, 1))
+        away = (colours - bare) * np.minimum(ground / bare, np.float32(BRIGHTEN))
+        pen = _strongest(away)
+        if np.ptp(some / ground) > UNEVEN:
+            steps.append("light evened")
     contrast = float(np.sqrt(pen @ pen / pen.size))
     if contrast < BLANK:
-        blank = "The picture is blank: no mark stands out from its ground. The answer means nothing."
-        return Seen(np.zeros((SIDE, SIDE), np.float32), steps, [blank])
-    ink = _without_specks(np.clip(_towards(pen, away), 0, 1))
+        return see_nothing(steps)
+    ink = np.clip(_towards(pen, away), 0, 1)
     if pen.sum() < 0:
         steps.append("inverted")
     if ground.any():
         steps.append("ground subtracted")
     if contrast < 0.95:
         steps.append("contrast stretched")
-    return Seen(fit_digit(ink), [*steps, "cropped", "fitted into 20x20", "centred by mass"], _doubts(ink))
+    warnings: list[str] = []
+    if even < ALL:
+        ink = _without_print(ink, steps)
+    if not every_pixel:
+        ink = _digit_of(ink, steps, warnings)
+    return Seen(fit_digit(ink), [*steps, "cropped", "fitted into 20x20", "centred by mass"], warnings + _doubts(ink))
+
+
+def warm() -> None:
+    """Imports what only photographs need, so that the first of them need not wait for it."""
+    bare_ground(np.ones((8, 8, 1), np.float32))
+    without_rules(np.zeros((8, 8), np.float32))
+
+
+def _evenness(border: Float32, ground: Float32) -> float:
+    """The part of the border, (n, c), that has the colour of the ground."""
+    off = np.abs(border - ground)
+    if border.shape[1] > 1:
+        off = off.max(axis=1)
+    return np.count_nonzero(off < EVEN) / len(border)
+
+
+def _farthest(away: Float32) -> Float32:
+    """Where the pixel lies, (c,), that is farthest from the ground."""
+    distance = np.abs(away[:, :, 0]) if away.shape[2] == 1 else np.einsum("hwc,hwc->hw", away, away)
+    pen: Float32 = away.reshape(-1, away.shape[2])[int(distance.argmax())]
+    return pen
+
+
+def _strongest(away: Float32) -> Float32:
+    """Where the strongest ink lies, (c,): the mean of the farthest pixels, for a single one may be noise."""
+    some = away[::2, ::2].reshape(-1, away.shape[2])
+    distance = np.einsum("nc,nc->n", some, some)
+    count = max(1, len(some) // ONE_IN)
+    pen: Float32 = some[np.argpartition(distance, -count)[-count:]].mean(axis=0)
+    return pen
 
 
 def _towards(pen: Float32, away: Float32) -> Float32:
@@ -66,27 +111,30 @@ def _towards(pen: Float32, away: Float32) -> Float32:
     return along
 
 
-def see_array(pixels: Float32) -> Seen:
-    """Pixels (28, 28), 0 to 255, that a client sent: taken as they are, with a warning where they look mistaken."""
-    brightest = float(pixels.max(initial=0))
-    warnings = []
-    if brightest == 0:
-        warnings.append("The array is blank: all zeros. The answer means nothing.")
-    elif brightest <= 1:
-        warnings.append("No value is above 1: pixels are 0 to 255, taken as they are.")
-    if np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])) > 127:
-        warnings.append("The ground is light: pixels are light on dark, taken as they are.")
-    return Seen(pixels, [], warnings)
+def _without_print(ink: Float32, steps: list[str]) -> Float32:
+    """`ink` of a photograph, (h, w) and 0 to 1, without printed lines, stretched again if these were stronger, and
+    without noise: what is too faint to be told from it is nothing."""
+    ink, families = without_rules(ink)
+    if families:
+        steps.append("lines removed" if families == 1 else "squares removed")
+        strongest = _strongest(ink[:, :, None])
+        ink = np.minimum(ink / np.float32(max(float(strongest[0]), 0.1)), np.float32(1))
+    some = ink[::3, ::3]
+    paper = some[some < 0.3]
+    floor = min(NOISES * float(np.sqrt(np.mean(paper**2))), 0.3) if paper.size else 0.0
+    clear: Float32 = np.maximum((ink - np.float32(floor)) / np.float32(1 - floor), np.float32(0))
+    return clear
 
 
-def _without_specks(ink: Float32) -> Float32:
-    """`ink` with zeros where a blur leaves less than 12 % of the strongest: noise would widen the digit's box."""
-    side = max(ink.shape)
-    if side <= 2 * SIDE:  # every pixel counts
-        return ink
-    radius = math.ceil(side / 128)
-    blurred = np.asarray(Image.fromarray((ink * 255).astype(np.uint8)).filter(ImageFilter.BoxBlur(radius)))
-    return np.where(blurred > FAINT * blurred.max(), ink, np.float32(0))
+def _digit_of(ink: Float32, steps: list[str], warnings: list[str]) -> Float32:
+    """The digit among what is drawn in `ink`, (h, w) and 0 to 1, its strokes mended."""
+    digit = choose_digit(ink)
+    ink, mended, doubts = mend_strokes(digit.ink)
+    steps += [*digit.left_out, *mended]
+    if digit.shapes > 1:
+        warnings.append(f"There are {digit.shapes} shapes. Only the largest is read: send one digit a picture.")
+    warnings += doubts
+    return ink
 
 
 def _doubts(ink: Float32) -> list[str]:
@@ -102,48 +150,3 @@ def _doubts(ink: Float32) -> list[str]:
     if top == 0 or left == 0 or bottom == height or right == width:
         warnings.append("The digit touches the border of the picture: part of it may be cut off.")
     return warnings
-
-
-def see_plain(data: bytes) -> Seen:
-    """A picture file of one thing as Fashion-MNIST would show it; raises InputError.
-
-    The steps of the data set's authors (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747, figure 1): edges close to the
-    colour of the corners trimmed, the longer edge resized to 28, the shorter one extended, negated when the ground is
-    light. A grey picture that is 28x28 already is only negated.
-    """
-    picture = read_picture(data)
-    steps = list(picture.steps)
-    grey = picture.colours[:, :, 0] if picture.colours.shape[2] == 1 else picture.colours @ LUMA
-    ground = float(np.median(grey[[0, 0, -1, -1], [0, -1, 0, -1]]))
-    if ground > 0.5:
-        grey, ground = 1 - grey, 1 - ground
-        steps.append("inverted")
-    if ground > 0:
-        grey = np.clip((grey - ground) / (1 - ground), 0, 1)
-        steps.append("ground subtracted")
-    if float(grey.max()) < BLANK:
-        blank = "The picture is blank: nothing stands out from its ground. The answer means nothing."
-        return Seen(np.zeros((SIDE, SIDE), np.float32), steps, [blank])
-    if grey.shape != (SIDE, SIDE):
-        grey = _fitted(_trimmed(grey))
-        steps += ["trimmed", f"fitted into {SIDE}x{SIDE}"]
-    return Seen(np.clip(grey * 255, 0, 255).astype(np.float32), steps)
-
-
-def _trimmed(grey: Float32) -> Float32:
-    rows = np.flatnonzero((grey > TRIM).any(axis=1))
-    columns = np.flatnonzero((grey > TRIM).any(axis=0))
-    if not rows.size:
-        return grey
-    return grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
-
-def _fitted(grey: Float32) -> Float32:
-    height, width = grey.shape
-    scale = SIDE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    resized = Image.fromarray(np.ascontiguousarray(grey)).resize(size, Image.Resampling.LANCZOS)
-    field = np.zeros((SIDE, SIDE), np.float32)
-    top, left = (SIDE - size[1]) // 2, (SIDE - size[0]) // 2
-    field[top : top + size[1], left : left + size[0]] = np.asarray(resized)
-    return field

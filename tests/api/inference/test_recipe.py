@@ -7,23 +7,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from api.inference.recipe import see_array, see_digit, see_plain
-from models.pictures import Float32
+from tests.api.inference.likeness import INKS, REFERENCES, alike, alike_within_a_pixel
 from tests.factories.datasets import needs_real_datasets, real_datasets_dir
-from tests.factories.files import encoded, handwriting, hollow_png
+from tests.factories.files import encoded, hollow_png
 from tests.factories.photos import blow_up, mnist_test_images
-
-INKS = [handwriting(digit) for digit in range(10)]
-REFERENCES = [see_digit(encoded(Image.fromarray(ink))).pixels for ink in INKS]
-
-
-def alike(one: Float32, other: Float32) -> float:
-    """Correlation of two pictures."""
-    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
-
-
-def alike_within_a_pixel(one: Float32, other: Float32) -> float:
-    """Correlation of two pictures, one of which may lie a pixel off: centring goes by whole pixels."""
-    return max(alike(np.roll(one, (down, right), (0, 1)), other) for down in (-1, 0, 1) for right in (-1, 0, 1))
 
 
 @given(
