@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from api.errors import ApiError, BadGateway, NotFound, Unavailable
+from api.inference.recipe import warm
 from api.inference.sessions import Predictor, SessionCache
 from models import registry
 from models.artifacts import ArtifactStore, Corrupted, StoreUnavailable
@@ -105,6 +106,7 @@ class Serving:
                 self._refresh(ref)
 
     def _run(self) -> None:
+        warm()
         while True:
             try:
                 self.look()

@@ -15,11 +15,12 @@ from api.inference.arrays import brief, read_numbers
 from api.inference.errors import InputError
 from api.inference.forms import read_form
 from api.inference.pieces import PIECE_BYTES, pieces_of
-from api.inference.pixels import count_pixels
+from api.inference.pixels import Opened, open_picture
 from api.inference.recipe import Seen, see_array, see_digit, see_plain
 from models.datasets import Recipe
 
 Float32 = npt.NDArray[np.float32]
+Sent = TypeVar("Sent")
 Result = TypeVar("Result")
 
 PICTURE_NDIM = 4
@@ -28,7 +29,7 @@ MAX_TOTAL_PIXELS = 400_000_000  # of all pictures in one request: some seconds o
 KEYS = ("image", "pixels", "instances")
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/jpg", "image/webp", "image/bmp", "image/x-ms-bmp", "image/gif")
 ACCEPTED = "image/png, image/jpeg, image/webp, image/bmp, image/gif, multipart/form-data or application/json"
-RECIPES: dict[Recipe, Callable[[bytes], Seen]] = {"digit": see_digit, "plain": see_plain}
+RECIPES: dict[Recipe, Callable[[bytes | Opened], Seen]] = {"digit": see_digit, "plain": see_plain}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,9 @@ class _Reader:
         if self.recipe is None:
             received = "a picture" if len(files) == 1 else f"{len(files):,} pictures"
             raise InputError(422, "picture_unexpected", self._wants("pictures"), pointers[0], received)
-        total = sum(_at(pointer, count_pixels, data) for data, pointer in zip(files, pointers, strict=True))
+        # One is opened once. Of many, each is closed before the next: an open WebP file holds its whole canvas.
+        given: Sequence[bytes | Opened] = files if len(files) > 1 else [_at(pointers[0], open_picture, files[0])]
+        total = sum(_at(pointer, _pixels, one) for one, pointer in zip(given, pointers, strict=True))
         if total > MAX_TOTAL_PIXELS:
             most = f"{MAX_TOTAL_PIXELS:,}"
             detail = f"The pictures of a request may have at most {most} pixels in all. Received: {total:,}."
@@ -147,7 +150,7 @@ class _Reader:
         if total > self.most_pixels:
             raise Heavy
         see = RECIPES[self.recipe]
-        seen = [_at(pointer, see, data) for data, pointer in zip(files, pointers, strict=True)]
+        seen = [_at(pointer, see, one) for one, pointer in zip(given, pointers, strict=True)]
         return Inputs(np.stack([one.pixels for one in seen])[..., None], seen)
 
     def _wants(self, sent: str) -> str:
@@ -195,9 +198,13 @@ def _check_count(count: int, pointer: str) -> None:
         raise InputError(413, "too_long", detail, pointer, count)
 
 
-def _at(pointer: str, read: Callable[[bytes], Result], data: bytes) -> Result:
+def _pixels(given: bytes | Opened) -> int:
+    return (open_picture(given) if isinstance(given, bytes) else given).pixels
+
+
+def _at(pointer: str, read: Callable[[Sent], Result], sent: Sent) -> Result:
     try:
-        return read(data)
+        return read(sent)
     except InputError as error:
         raise error.at(pointer) from error
 

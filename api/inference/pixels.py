@@ -42,24 +42,38 @@ class Picture:
     steps: tuple[str, ...]
 
 
-def read_picture(data: bytes) -> Picture:
-    """The first frame of a PNG, JPEG, WebP, BMP or GIF file, upright, without alpha, at most 512 pixels a side.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A picture file whose header was read, and nothing more; `size` is the file's, in bytes."""
 
-    The size is judged by the header, before a pixel is decoded. Raises InputError: 413 above 50 million pixels, 422
-    for anything that is not a whole picture in one of these formats.
+    image: ImageFile.ImageFile
+    size: int
+
+    @property
+    def pixels(self) -> int:
+        """How many it says it has."""
+        return self.image.width * self.image.height
+
+
+def open_picture(data: bytes) -> Opened:
+    """A PNG, JPEG, WebP, BMP or GIF file, judged by its header.
+
+    Raises InputError: 413 above 50 million pixels, 422 for anything else.
     """
-    image = _opened(data)
+    return Opened(_opened(data), len(data))
+
+
+def read_picture(file: bytes | Opened) -> Picture:
+    """The first frame of a picture file, upright, without alpha, at most 512 pixels a side.
+
+    Raises InputError: what `open_picture` raises, and 422 for a file that is not whole.
+    """
+    opened = open_picture(file) if isinstance(file, bytes) else file
     try:
-        return _decoded(image)
+        return _decoded(opened.image)
     except Exception as error:  # a decoder fed with damaged bytes raises almost anything
-        detail = f"The picture is damaged or cut short. Received: {len(data):,} bytes of {image.format}."
-        raise InputError(422, "picture_damaged", detail, received=_size(data)) from error
-
-
-def count_pixels(data: bytes) -> int:
-    """How many pixels a picture file says it has; raises InputError as `read_picture` does, but decodes nothing."""
-    image = _opened(data)
-    return image.width * image.height
+        detail = f"The picture is damaged or cut short. Received: {opened.size:,} bytes of {opened.image.format}."
+        raise InputError(422, "picture_damaged", detail, received=f"{opened.size} bytes") from error
 
 
 def _opened(data: bytes) -> ImageFile.ImageFile:

@@ -5,7 +5,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from api.inference.light import in_blocks, smooth_ground
-from api.inference.pixels import read_picture
+from api.inference.pixels import Opened, read_picture
 from api.inference.seen import Seen, see_nothing
 from models.pictures import SIDE
 
@@ -19,14 +19,14 @@ FINE = 128  # noise is averaged out in pictures of more pixels a side before the
 UNEVEN = 0.08  # of full: less than that is no shadow
 
 
-def see_plain(data: bytes) -> Seen:
+def see_plain(file: bytes | Opened) -> Seen:
     """A picture file of one thing as Fashion-MNIST would show it; raises InputError.
 
     The steps of the data set's authors (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747, figure 1): edges close to the
     colour of the ground trimmed, the longer edge resized to 28, the shorter one extended, negated when the ground is
     light. Before them uneven light is evened. A grey picture that is 28x28 already is only negated.
     """
-    picture = read_picture(data)
+    picture = read_picture(file)
     steps = list(picture.steps)
     grey = picture.colours[:, :, 0] if picture.colours.shape[2] == 1 else picture.colours @ LUMA
     ground = np.float32(np.median(grey[[0, 0, -1, -1], [0, -1, 0, -1]]))

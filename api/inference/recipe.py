@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from api.inference.light import bare_ground
-from api.inference.pixels import read_picture
+from api.inference.pixels import Opened, read_picture
 from api.inference.plain import see_plain
 from api.inference.rules import without_rules
 from api.inference.seen import Seen, see_array, see_nothing
@@ -31,7 +31,7 @@ NOISES = 3.6  # ink below so many standard deviations of the paper is noise
 ONE_IN = 300  # pixels: the strongest ink is the mean of so many
 
 
-def see_digit(data: bytes) -> Seen:
+def see_digit(file: bytes | Opened) -> Seen:
     """A picture file of one digit as MNIST would show it; raises InputError.
 
     The ground is the median colour of the border, or `bare_ground` where the border shows shadows or lines. Ink is how
@@ -39,7 +39,7 @@ def see_digit(data: bytes) -> Seen:
     subtract the ground and stretch the contrast. Printed lines, noise and what is not the digit are taken away, strokes
     mended, the ink cut out, fitted into 20x20 and centred by mass. A blank picture is an empty field, with a warning.
     """
-    picture = read_picture(data)
+    picture = read_picture(file)
     colours, steps = picture.colours, list(picture.steps)
     every_pixel = max(colours.shape) <= DRAWN
     border = np.concatenate([colours[0], colours[-1], colours[1:-1, 0], colours[1:-1, -1]])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from api.inference.errors import InputError
-from api.inference.pixels import MAX_SIDE, count_pixels, read_picture
+from api.inference.pixels import MAX_SIDE, open_picture, read_picture
 from tests.factories.files import FORMATS, encoded, handwriting, hollow_png, never
 
 STRIPES = np.zeros((40, 60, 3), np.uint8)
@@ -175,7 +175,7 @@ def test_other_formats_of_pillow_are_not_tried() -> None:
 
 def test_pixels_are_counted_without_decoding() -> None:
     whole = hollow_png(7_000, 7_000)
-    assert count_pixels(whole[:100]) == 49_000_000
+    assert open_picture(whole[:100]).pixels == 49_000_000
 
 
 def outcome(data: bytes) -> object:
