@@ -12,8 +12,11 @@ NOTHING = 1e-6  # less than any file can hold: only rounding
 FAINT = 0.12  # ink below this part of the strongest does not count towards the box
 
 
-def ink_box(ink: Float32) -> tuple[int, int, int, int] | None:
-    """The smallest (top, left, bottom, right), ends excluded, that holds all ink above 12 % of the strongest.
+Box = tuple[int, int, int, int]  # top, left, bottom, right, ends excluded
+
+
+def ink_box(ink: Float32) -> Box | None:
+    """The smallest box that holds all ink above 12 % of the strongest.
 
     `ink` has shape (h, w), 0 to 1, light on dark. None when there is no ink at all.
     """
@@ -26,13 +29,13 @@ def ink_box(ink: Float32) -> tuple[int, int, int, int] | None:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def fit_digit(ink: Float32) -> Float32:
+def fit_digit(ink: Float32, box: Box | None = None) -> Float32:
     """Ink of shape (h, w), 0 to 1, light on dark, as a digit of shape (28, 28), 0 to 255.
 
-    The box of everything above 12 % of the maximum is fitted into 20x20, keeping its aspect, and placed with its
-    centre of mass in the middle, as the authors of MNIST did (http://yann.lecun.org/exdb/mnist/). No ink gives zeros.
+    What its `ink_box`, given where it is known already, holds is fitted into 20x20, keeping its aspect, and placed
+    with its centre of mass in the middle, as MNIST's authors did: http://yann.lecun.org/exdb/mnist/. No ink is zeros.
     """
-    box = ink_box(ink)
+    box = box or ink_box(ink)
     if box is None:
         return np.zeros((SIDE, SIDE), np.float32)
     top, left, bottom, right = box

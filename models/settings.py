@@ -1,7 +1,7 @@
 """The deployment's settings: environment variables with the prefix TRAINYARD_ become one frozen object."""
 
 import ipaddress
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -78,6 +78,7 @@ class Settings(BaseSettings):
         return is_loopback(self.host)
 
 
+@lru_cache
 def is_loopback(host: str) -> bool:
     """Whether `host`, a name or an address, means this machine only."""
     try:
