@@ -32,6 +32,7 @@ class Room:
     tailer: Tailer
     serving: Serving
     heavy: CapacityLimiter
+    loading: CapacityLimiter
 
 
 async def _room(request: Request) -> Room:

@@ -37,6 +37,7 @@ from models.spec import Problem, SpecError, problems_from
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
 log = logging.getLogger(__name__)
+MOST_PATH = 300  # characters of a path that an error repeats
 
 
 class ApiError(HTTPException):
@@ -118,6 +119,9 @@ class Unavailable(ApiError):
 
     status, slug = 503, "unavailable"
 
+    def __init__(self, detail: str, problems: Sequence[Problem] = (), headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail, problems, {"Retry-After": str(RETRY_SECONDS)} | (headers or {}))
+
 
 class ProblemEntry(BaseModel):
     """One mistake in a body."""
@@ -161,7 +165,7 @@ def problem(request_path: str, error: ApiError) -> JSONResponse:
         "title": title(error.status_code),
         "status": error.status_code,
         "detail": str(error.detail),
-        "instance": request_path,
+        "instance": request_path[:MOST_PATH],
     }
     if error.problems:
         body["errors"] = [asdict(entry) for entry in error.problems]
@@ -236,8 +240,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(StoreUnavailable)
     async def no_store(request: Request, error: StoreUnavailable) -> JSONResponse:
         log.error("%s %s: %s (%r)", request.method, request.url.path, error, error.__cause__)
-        wait = {"Retry-After": str(RETRY_SECONDS)}
-        return problem(request.url.path, Unavailable(f"{error} Try again in a moment.", headers=wait))
+        return problem(request.url.path, Unavailable(f"{error} Try again in a moment."))
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:

@@ -128,6 +128,8 @@ def _lifespan(settings: Settings, doorbell: Doorbell) -> Any:
             tailer=Tailer(database),
             serving=Serving(settings, database, store),
             heavy=CapacityLimiter(1),
+            # A store that hangs must not take all the threads, which the database needs too.
+            loading=CapacityLimiter(8),
         )
         app.state.room = room
         room.reaper.start()

@@ -140,7 +140,7 @@ async def predict_by_model(ref: str, request: Request, room: InRoom, seen: Wants
 @router.post("/v1/jobs/{job_id}/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
 async def predict_by_job(job_id: str, request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
     """Ask the model that this job became."""
-    return await _answer(request, room, await to_thread.run_sync(_served_of_job, job_id, room), seen)
+    return await _answer(request, room, await to_thread.run_sync(_served_of_job, job_id, room, limiter=room.loading), seen)
 
 
 def _served_of_job(job_id: str, room: Room) -> Served:
@@ -155,7 +155,7 @@ def _served_of_job(job_id: str, room: Room) -> Served:
 async def find(ref: str, room: Room) -> Served:
     """The version that `ref` means, loaded: at once where it is known, else by a thread."""
     served = room.serving.remembered(ref)
-    return served if served is not None else await to_thread.run_sync(room.serving.find, ref)
+    return served if served is not None else await to_thread.run_sync(room.serving.find, ref, limiter=room.loading)
 
 
 async def _answer(request: Request, room: Room, served: Served, seen: bool) -> Response:

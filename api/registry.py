@@ -108,6 +108,7 @@ def delete_version(name: str, version: int, room: InRoom) -> None:
         if aliases := registry.delete_version(session, found):
             raise Conflict(f"{ref} is called {' and '.join(aliases)}: move or remove the alias first.")
         jobs.forget_version(session, found.job_id, f"the model version {ref} was deleted")
+    room.serving.notice()
 
 
 @router.get("/{name}/aliases", responses=documented(NotFound))
@@ -135,6 +136,7 @@ def put_alias(name: str, alias: Alias, body: AliasBody, room: InRoom) -> AliasVi
     with room.database.write() as session:
         if not registry.move_alias(session, name, alias, body.version):
             raise _unknown(f"{name}:{body.version}")
+    room.serving.notice()
     return _now(name, alias, room)
 
 
@@ -146,6 +148,7 @@ def delete_alias(name: str, alias: Alias, room: InRoom) -> None:
             pinned = " The champion is not pinned." if alias == CHAMPION else ""
             raise NotFound(f"The model {name[:64]} has no such alias.{pinned} Received: {alias}")
         registry.move_alias(session, name, alias, None)
+    room.serving.notice()
 
 
 def found_version(session: Session, name: str, version: int) -> ModelVersion:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -88,6 +89,12 @@ class Serving:
         with self._database.read() as session:
             version = session.scalars(select(ModelVersion).where(ModelVersion.job_id == job_id)).one_or_none()
         return None if version is None else self._load(version)
+
+    def notice(self) -> None:
+        """Have what this process just changed be so for whoever asks it next; others see it at their next look."""
+        # When the database went away just now, the next look makes up for it.
+        with suppress(DBAPIError):
+            self.look()
 
     def look(self) -> None:
         """Work out anew what changed since the last look, and have it ready."""

@@ -11,6 +11,16 @@ from api.inference.errors import InputError
 
 Float32 = npt.NDArray[np.float32]
 Path = tuple[int, ...]
+# A thousand pictures of 28x28, each number in a list of its own, and their other brackets.
+MOST_VALUES = 1_000 * (28 * 28 + 28 + 1) + 1_000
+
+
+def check_count(text: bytes) -> None:
+    """Refuse JSON with more values than any batch has, before it is parsed. Raises InputError, 413."""
+    values = max(text.count(b","), text.count(b"["), text.count(b"{"))
+    if values > MOST_VALUES:
+        detail = f"The body may have at most {MOST_VALUES:,} values. Received: {values:,} or more."
+        raise InputError(413, "too_long", detail, received=values)
 
 
 def read_numbers(values: list[Any], shape: tuple[int, ...], pointer: str, *, upper: float | None) -> Float32:

@@ -15,7 +15,7 @@ from pydantic_core import from_json as parse_json
 from pydantic_core import to_json as dump_json
 
 from api.inference import tensors
-from api.inference.arrays import brief
+from api.inference.arrays import brief, check_count
 from api.inference.errors import InputError
 from models.spec import problems_from
 
@@ -164,10 +164,11 @@ def expanded(body: bytes, encoding: str, most: int) -> bytes:
 def read_request(body: bytes, json_length: str | None) -> Received:
     """The request in `body`, whose JSON has `json_length` bytes (Inference-Header-Content-Length) or is all of it.
 
-    Raises InputError, 422.
+    Raises InputError: 413 for more values than any batch has, 422.
     """
     length = len(body) if json_length is None else _json_length(json_length, len(body))
     text = body[:length] if length < len(body) else body
+    check_count(text)
     try:
         sent = parse_json(text, allow_inf_nan=False, cache_strings="none")
     except ValueError as error:

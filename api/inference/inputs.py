@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic_core import from_json
 
-from api.inference.arrays import brief, read_numbers
+from api.inference.arrays import brief, check_count, read_numbers
 from api.inference.errors import InputError
 from api.inference.forms import read_form
 from api.inference.pieces import PIECE_BYTES, pieces_of
@@ -60,6 +60,7 @@ class _Reader:
     most_pixels: int
 
     def json(self, body: bytes) -> Inputs:
+        check_count(body)
         if len(body) > PIECE_BYTES and (read := self.in_pieces(body)) is not None:
             return read
         try:
@@ -73,7 +74,11 @@ class _Reader:
         if not present:
             detail = f"One of {', '.join(KEYS)} is required. Received keys: {', '.join(sent)[:100] or 'none'}."
             raise InputError(
-                422, "missing", detail, "/image" if self.recipe is not None else "/instances", list(sent)[:10]
+                422,
+                "missing",
+                detail,
+                "/image" if self.recipe is not None else "/instances",
+                [key[:40] for key in list(sent)[:10]],
             )
         if len(sent) > 1:
             extra = next(key for key in sent if key != present[0])

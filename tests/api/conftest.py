@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from api.deps import Room
 from api.main import create_app
-from models import jobs
-from models.jobs import Job
+from models import jobs, registry
+from models.jobs import Job, Status
 from models.settings import Settings
+from models.spec import parse_spec
+from tests.factories.networks import linear_onnx
 
 LOCAL = "http://127.0.0.1:8000"
 
@@ -43,3 +46,26 @@ def claim(room: Room, job_id: str) -> Job:
         job = jobs.claim(session, job_id, "w1")
     assert job is not None
     return job
+
+
+def add_version(room: Room, says: int, accuracy: float = 0.9, name: str = "digits") -> int:
+    """A version that answers `says` to everything; its number."""
+    weights = np.zeros((784, 10), np.float32)
+    weights[:, says] = 1
+    with room.database.write() as session:
+        spec = parse_spec({"dataset": "digits"})
+        job = jobs.create(session, spec)
+        stored = room.store.write(f"jobs/{job.id}/1/model.onnx", linear_onnx(weights))
+        registry.add_artifacts(session, job.id, {"model.onnx": stored})
+        facts = {
+            "dataset": "digits",
+            "test_accuracy": accuracy,
+            "test_loss": 1.0,
+            "parameters": 7840,
+            "class_count": 10,
+        }
+        made = registry.ModelVersion(name=name, job_id=job.id, serving=registry.serving_of(spec), **facts)
+        number = registry.add_version(session, made).version
+        jobs.move(session, job.id, Status.RUNNING)
+        jobs.move(session, job.id, Status.SUCCEEDED, model_name=name, model_version=number)
+    return number

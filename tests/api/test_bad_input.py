@@ -6,6 +6,9 @@ import logging
 import pytest
 from fastapi.testclient import TestClient
 
+from api.deps import Room
+from tests.api.conftest import add_version
+
 LAYERS = [{"type": "flatten"}, {"type": "dense", "units": 10, "activation": "softmax"}]
 JSON = {"Content-Type": "application/json"}
 
@@ -24,7 +27,7 @@ BODIES = {
         "/optimizer/learning_rate",
     ),
     "100,000 brackets": ("[" * 100_000, ""),
-    "nested objects": ('{"dataset":' * 100_000, ""),
+    "nested objects": ('{"dataset":' * 40_000, ""),
     "a list": ("[]", ""),
     "a string": ('"mnist"', ""),
     "null": ("null", ""),
@@ -83,6 +86,39 @@ def test_50_mb_are_413_whether_the_length_is_said_or_not(client: TestClient) -> 
     chunked = client.post("/v1/jobs", content=(block for _ in range(50)), headers=JSON)
     assert chunked.status_code == 413
     assert chunked.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/jobs", '{"dataset": "mnist", "notes": "' + "x" * 600_000 + '"}'),
+        ("/v1/studies", "[" + "[]," * 200_000 + "0]"),
+        ("/predict", '{"pixels": [' + "[]," * 2_000_000 + "0]}"),
+        ("/predict", '{"pixels": [' + "0," * 2_000_000 + "0]}"),
+        ("/predict", "{" + ",".join(f'"{n}":1' for n in range(1_000_000)) + "}"),
+    ],
+)
+def test_more_than_makes_sense_is_413_before_it_is_parsed(client: TestClient, room: Room, path: str, body: str) -> None:
+    add_version(room, says=1)
+    answer = client.post(path, content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["status"]) == (413, 413), answer.text
+    assert len(answer.content) < 1_000
+
+
+def test_an_error_does_not_repeat_all_it_was_sent(client: TestClient, room: Room) -> None:
+    add_version(room, says=1)
+    long = "k" * 100_000
+    answers = [
+        client.post("/predict", content=json.dumps({long: 1, long + "2": 1}), headers=JSON),
+        client.post("/predict", content=json.dumps({"pixels": long}), headers=JSON),
+        client.put(f"/v1/models/digits/aliases/{long[:60_000]}", json={"version": 1}),
+        client.post(f"/v1/models/{long[:60_000]}/predict", json={"pixels": []}),
+        client.post(f"/v2/models/{long[:60_000]}/infer", json={}),
+        client.post("/v1/jobs", json={"dataset": "digits", long: 1}),
+        client.get(f"/v1/jobs?status={long[:60_000]}"),
+    ]
+    assert [answer.status_code for answer in answers] == [422, 422, 422, 404, 404, 422, 422]
+    assert [answer.status_code for answer in answers if len(answer.content) > 2_500] == []
 
 
 def test_a_path_that_is_none_and_a_method_that_is_none(client: TestClient) -> None:

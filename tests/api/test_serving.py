@@ -16,7 +16,7 @@ from models import jobs, registry
 from models.jobs import Job, Status
 from models.settings import Settings
 from models.spec import parse_spec
-from tests.api.conftest import LOCAL
+from tests.api.conftest import LOCAL, add_version
 from tests.factories.networks import linear_onnx
 
 BLANK = [[255] * 28] * 28
@@ -28,29 +28,6 @@ def other(client: TestClient, settings: Settings) -> Iterator[TestClient]:
     """A second API process's stand-in: an app of its own on the same database and artifacts."""
     with TestClient(create_app(settings), base_url=LOCAL, raise_server_exceptions=False) as made:
         yield made
-
-
-def add_version(room: Room, says: int, accuracy: float = 0.9, name: str = "digits") -> int:
-    """A version that answers `says` to everything; its number."""
-    weights = np.zeros((784, 10), np.float32)
-    weights[:, says] = 1
-    with room.database.write() as session:
-        spec = parse_spec({"dataset": "digits"})
-        job = jobs.create(session, spec)
-        stored = room.store.write(f"jobs/{job.id}/1/model.onnx", linear_onnx(weights))
-        registry.add_artifacts(session, job.id, {"model.onnx": stored})
-        facts = {
-            "dataset": "digits",
-            "test_accuracy": accuracy,
-            "test_loss": 1.0,
-            "parameters": 7840,
-            "class_count": 10,
-        }
-        made = registry.ModelVersion(name=name, job_id=job.id, serving=registry.serving_of(spec), **facts)
-        number = registry.add_version(session, made).version
-        jobs.move(session, job.id, Status.RUNNING)
-        jobs.move(session, job.id, Status.SUCCEEDED, model_name=name, model_version=number)
-    return number
 
 
 def ask(client: TestClient, ref: str = "digits") -> int | None:
@@ -92,14 +69,13 @@ def test_every_process_serves_a_moved_alias(client: TestClient, other: TestClien
         until(each, 1)
         until(each, 1, "")
     pin(client, "champion", second)
-    for each in (other, client):
-        until(each, 2)
-        until(each, 2, "digits@champion")
-        until(each, 2, "")
+    assert [ask(client, ref) for ref in ("digits", "digits@champion", "")] == [2, 2, 2]
+    for ref in ("digits", "digits@champion", ""):
+        until(other, 2, ref)
     assert ask(other, f"digits:{first}") == 1
     assert client.delete("/v1/models/digits/aliases/champion").status_code == 204
-    for each in (other, client):
-        until(each, 1)
+    assert ask(client) == 1
+    until(other, 1)
 
 
 def test_a_better_version_becomes_champion_and_is_ready_before_anybody_asks(client: TestClient, room: Room) -> None:
@@ -129,9 +105,9 @@ def test_a_deleted_version_is_gone_everywhere_and_its_job_free(
         until(each, 1, f"digits:{number}")
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 409
     assert client.delete(f"/v1/models/digits/versions/{number}").status_code == 204
-    for each in (client, other):
-        until(each, None, f"digits:{number}")
-        until(each, None)
+    assert (ask(client, f"digits:{number}"), ask(client)) == (None, None)
+    until(other, None, f"digits:{number}")
+    until(other, None)
     job = client.get(f"/v1/jobs/{job_id}").json()
     assert (job["status"], job["model"]) == ("succeeded", None)
     assert f"digits:{number} was deleted" in client.get(f"/v1/jobs/{job_id}/log").text
