@@ -140,7 +140,8 @@ async def predict_by_model(ref: str, request: Request, room: InRoom, seen: Wants
 @router.post("/v1/jobs/{job_id}/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
 async def predict_by_job(job_id: str, request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
     """Ask the model that this job became."""
-    return await _answer(request, room, await to_thread.run_sync(_served_of_job, job_id, room, limiter=room.loading), seen)
+    served = await to_thread.run_sync(_served_of_job, job_id, room, limiter=room.loading)
+    return await _answer(request, room, served, seen)
 
 
 def _served_of_job(job_id: str, room: Room) -> Served:
