@@ -26,8 +26,8 @@ from tests.factories.photos import blow_up, contact_sheet, mnist_test_images, ph
 Float32 = npt.NDArray[np.float32]
 Make = Callable[[npt.NDArray[np.uint8], np.random.Generator], bytes]
 
-CURES = ("light evened", "lines removed", "squares removed", "strokes thickened", "strokes thinned", "edge left out",
-         "specks left out", "turned upright")  # fmt: skip
+CURES = ("frame removed", "light evened", "lines removed", "squares removed", "strokes thickened", "strokes thinned",
+         "edge left out", "specks left out", "turned upright")  # fmt: skip
 SHOWN = 48  # failures on the sheet
 
 

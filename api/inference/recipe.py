@@ -7,6 +7,7 @@ through the steps that the authors of MNIST took, nearly every time. docs/recipe
 import numpy as np
 import numpy.typing as npt
 
+from api.inference.frames import without_frame
 from api.inference.light import bare_ground
 from api.inference.pixels import Opened, read_picture
 from api.inference.plain import see_plain
@@ -34,13 +35,16 @@ ONE_IN = 300  # pixels: the strongest ink is the mean of so many
 def see_digit(file: bytes | Opened) -> Seen:
     """A picture file of one digit as MNIST would show it; raises InputError.
 
-    The ground is the median colour of the border, or `bare_ground` where the border shows shadows or lines. Ink is how
-    far a pixel goes from the ground towards the colour farthest away: for grey pictures this is to invert when light,
-    subtract the ground and stretch the contrast. Printed lines, noise and what is not the digit are taken away, strokes
-    mended, the ink cut out, fitted into 20x20 and centred by mass. A blank picture is an empty field, with a warning.
+    A frame is taken off. The ground is the median colour of the border, or `bare_ground` where the border shows shadows
+    or lines. Ink is how far a pixel goes from the ground towards the colour farthest away: for grey pictures this is to
+    invert when light, subtract the ground and stretch the contrast. Printed lines, noise and what is not the digit are
+    taken away, strokes mended, the ink cut out, fitted into 20x20 and centred by mass. A blank picture is an empty
+    field, with a warning.
     """
     picture = read_picture(file)
-    colours, steps = picture.colours, list(picture.steps)
+    colours, steps = without_frame(picture.colours), list(picture.steps)
+    if colours is not picture.colours:
+        steps.append("frame removed")
     every_pixel = max(colours.shape) <= DRAWN
     border = np.concatenate([colours[0], colours[-1], colours[1:-1, 0], colours[1:-1, -1]])
     ground = _median(border)

@@ -19,6 +19,9 @@ MARK = 0.25  # of the largest piece's ink: as much as that is a shape of its own
 NEAR = 0.25  # of the digit's longer side: a piece no farther away belongs to it
 AS_TALL = 0.6  # of the digit's height: a piece beside it of that height is a digit of its own
 EDGE = 0.5  # of a side: what touches so much of it is a table or a frame
+BAND = 8  # one part in so many of a box: what has all its ink there, along all four sides, is a rectangle
+ALONG = 0.9  # of a side; an ellipse covers two thirds
+FRAMED = 0.3  # of a rectangle's height: what is as tall in it is what it was drawn around
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,12 @@ class _Piece:
         down = max(self.top, other.top) - min(self.bottom, other.bottom)
         return max(across, down)
 
+    def surrounds(self, other: "_Piece") -> bool:
+        """Whether the other's box lies within this one's and touches it nowhere."""
+        return (
+            self.top < other.top and self.left < other.left and self.bottom > other.bottom and self.right > other.right
+        )
+
     def beside(self, other: "_Piece") -> bool:
         """Whether the two stand side by side like digits of a number."""
         across = max(self.left, other.left) - min(self.right, other.right)
@@ -69,8 +78,12 @@ def choose_digit(ink: Float32) -> Digit:
     if count <= 1:
         return Digit(_kept(ink, mask), 1, [])
     pieces = _pieces(blocks, labels)
-    inner = [piece for piece in pieces if piece.at_border < EDGE]
     left_out = []
+    unframed = [piece for piece in pieces if not _is_frame(piece, pieces, labels)]
+    if len(unframed) < len(pieces):
+        left_out.append("frame removed")
+        pieces = unframed
+    inner = [piece for piece in pieces if piece.at_border < EDGE]
     if inner and len(inner) < len(pieces) and inner[0].mass > SPECK * pieces[0].mass:
         left_out.append("edge left out")
         pieces = inner
@@ -91,6 +104,18 @@ def _pieces(blocks: Float32, labels: npt.NDArray[np.int32]) -> list[_Piece]:
         if masses[i] > SPECK / 4 * masses[1:].max()
     ]
     return sorted(pieces, key=lambda piece: -piece.mass)
+
+
+def _is_frame(piece: _Piece, pieces: list[_Piece], labels: npt.NDArray[np.int32]) -> bool:
+    """Whether the piece is a thin rectangle, perhaps a little askew, around another piece as tall as a digit in it."""
+    if not any(piece.surrounds(other) and other.height > FRAMED * piece.height for other in pieces):
+        return False
+    own = labels[piece.top : piece.bottom, piece.left : piece.right] == piece.label
+    down, across = -(-own.shape[0] // BAND), -(-own.shape[1] // BAND)
+    if own[down:-down, across:-across].any():
+        return False
+    sides = own[:down], own[-down:], own[:, :across].T, own[:, -across:].T
+    return all(np.mean(side.any(axis=0)) > ALONG for side in sides)
 
 
 def _sorted_out(pieces: list[_Piece]) -> tuple[list[_Piece], int, int]:

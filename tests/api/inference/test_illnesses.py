@@ -18,8 +18,8 @@ from tests.factories.datasets import needs_real_datasets, real_datasets_dir
 from tests.factories.files import encoded
 from tests.factories.photos import TURNED, blow_up, mnist_test_images, photograph
 
-CURES = {"light evened", "lines removed", "squares removed", "strokes thickened", "strokes thinned", "edge left out",
-         "specks left out"}  # fmt: skip
+CURES = {"frame removed", "light evened", "lines removed", "squares removed", "strokes thickened", "strokes thinned",
+         "edge left out", "specks left out"}  # fmt: skip
 PAPER, PEN = np.array([225.0, 220, 205]), np.array([35.0, 50, 120])
 
 
