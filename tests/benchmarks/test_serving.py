@@ -60,7 +60,7 @@ def test_a_server_is_kept_busy_and_nothing_of_it_is_left() -> None:
     small, large = request_bytes(port, "/"), request_bytes(port, "/", b"x" * 1_000_000, "text/plain")
     with ceiling(port, sys.executable, "-c", RUNAWAY) as server:
         assert server.first_answer == ask(port, large) == b"{}"
-        done = load(port, small, 3, 0.05)
+        done = load(port, small, 3, 0.5)
         assert len(done.latencies) > 3
         assert 0 < min(done.latencies) <= done.percentile(0.5) <= done.percentile(1) <= done.seconds
         family = processes_of(server._process.pid)

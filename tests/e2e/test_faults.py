@@ -13,7 +13,7 @@ from tests.servers import free_port, wait_until
 from trainyard import Client
 
 NETWORK = {"layers": ["flatten", {"type": "dense", "units": 128, "activation": "relu"}, {"type": "dense", "units": 10}]}
-EPOCHS = 90
+EPOCHS = 60
 # Single images a step keep it busy long enough to be killed in the middle.
 SPEC = {"dataset": "digits", "network": NETWORK, "epochs": EPOCHS, "batch_size": 4}
 
