@@ -77,9 +77,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Gate, settings=settings)
     errors.install(app)
     docs.install(app)
-    # Routes are tried in this order, and predictions have microseconds to lose.
+    predictions.install(app)
     for part in (
-        predictions,
         jobs,
         studies,
         metrics,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
@@ -40,7 +40,6 @@ class QuickRoute(APIRoute):
         return handle
 
 
-router = APIRouter(tags=["predict"], route_class=QuickRoute)
 # Up to so many bytes and pixels the event loop does the work itself, which is quicker than to hand it to a thread; so
 # many pixels take some two milliseconds, and those of a photograph three times that.
 SMALL_BYTES = 100_000
@@ -125,19 +124,16 @@ ANSWERS = documented(NotFound, Conflict, TooLarge, UnsupportedMedia, Invalid, Un
 }
 
 
-@router.post("/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
 async def predict(request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
     """Ask the default model: TRAINYARD_DEFAULT_MODEL, else `mnist`, else `digits`."""
     return await _answer(request, room, await find("", room), seen)
 
 
-@router.post("/v1/models/{ref}/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
 async def predict_by_model(ref: str, request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
     """Ask `name` (its champion), `name:version` or `name@champion`."""
     return await _answer(request, room, await find(ref, room), seen)
 
 
-@router.post("/v1/jobs/{job_id}/predict", openapi_extra=BODY, responses=ANSWERS, response_class=Response)
 async def predict_by_job(job_id: str, request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
     """Ask the model that this job became."""
     served = await to_thread.run_sync(_served_of_job, job_id, room, limiter=room.loading)
@@ -199,3 +195,22 @@ def _no_answer(inputs: Any, outputs: Any) -> Invalid:
     received = inputs[at].tolist()
     detail = f"The model has no finite answer to these numbers: send smaller ones. Received: {received}."
     return Invalid(detail, [Problem(f"/instances/{at}", "not_finite", detail, received)])
+
+
+def install(app: FastAPI) -> None:
+    """Give `app` its routes before all others, and without a router of their own between: each costs microseconds."""
+    for path, function in (
+        ("/predict", predict),
+        ("/v1/models/{ref}/predict", predict_by_model),
+        ("/v1/jobs/{job_id}/predict", predict_by_job),
+    ):
+        app.router.add_api_route(
+            path,
+            function,
+            methods=["POST"],
+            tags=["predict"],
+            responses=ANSWERS,
+            response_class=Response,
+            openapi_extra=BODY,
+            route_class_override=QuickRoute,
+        )

@@ -132,7 +132,7 @@ def _decoded(image: ImageFile.ImageFile) -> Picture:
         return Picture(colours, (*steps, f"laid on {ground}"))
     if small.mode in ("LA", "RGBA"):
         values = values[:, :, :-1]
-    if (values == values[:, :, :1]).all():  # grey in spite of three channels: a third of the work
+    if values.shape[2] > 1 and (values == values[:, :, :1]).all():  # grey all the same: a third of the work
         values = values[:, :, :1]
     return Picture(values.astype(np.float32) / np.float32(255), tuple(steps))
 
@@ -154,7 +154,9 @@ def _without_palette(image: Image.Image) -> Image.Image:
         return image
     if image.mode in ("PA", "La", "RGBa") or "transparency" in image.info:
         return image.convert("RGBA")
-    if image.mode in ("1", "L"):
+    if image.mode == "L":
+        return image
+    if image.mode == "1":
         return image.convert("L")
     return image.convert("RGB")
 
