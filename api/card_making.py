@@ -14,6 +14,7 @@ from models.spec.summary import batch_size_of
 
 
 def data(subject: Subject) -> Iterator[str]:
+    """Blocks of Markdown: the data set, how many of its examples served for what, and their checksum."""
     dataset, facts = subject.spec.dataset, subject.facts
     trained, validated = split_sizes(dataset)
     tested = sum(one["support"] for one in subject.evaluation.get("classes", [])) or test_count(dataset)
@@ -53,6 +54,7 @@ def _validation(spec: JobSpec) -> str:
 
 
 def network(subject: Subject, links: Links) -> Iterator[str]:
+    """Blocks of Markdown: the layers as a table, or the members of an ensemble."""
     ensemble = subject.spec.ensemble
     if ensemble is not None:
         how = "The mean of their outputs is" if ensemble.combine == "average" else "The share of their votes is"
@@ -82,6 +84,7 @@ def network(subject: Subject, links: Links) -> Iterator[str]:
 
 
 def training(subject: Subject) -> Iterator[str]:
+    """Blocks of Markdown: what was chosen, how it was carried out and why so, and how it ended."""
     spec, job = subject.spec, subject.job
     rows = []
     if job.kind == "train":

@@ -5,12 +5,12 @@ two processes one takes it; whatever a process that died had finished stays, and
 """
 
 import logging
-import threading
 
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from api.queue import Doorbell
+from api.rounds import Rounds
 from api.sampling import propose
 from models import runs, studies
 from models.database import Database
@@ -23,27 +23,11 @@ log = logging.getLogger(__name__)
 
 
 class Coordinator:
-    """One look a second, and one at once after a nudge, in a thread of its own."""
+    """One look a second, and one at once when `rounds` are told to hurry, in a thread of its own."""
 
     def __init__(self, database: Database, doorbell: Doorbell) -> None:
         self._database, self._doorbell = database, doorbell
-        self._wake, self._stopping = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, after the step in progress."""
-        self._stopping.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
-
-    def nudge(self) -> None:
-        """Look now: there is something new."""
-        self._wake.set()
+        self.rounds = Rounds("coordinator", self.look, TICK_SECONDS)
 
     def look(self) -> None:
         """Move on every study that runs, as far as it can go now."""
@@ -59,20 +43,9 @@ class Coordinator:
             except Exception:
                 log.exception("%s could not be moved on; it is tried again", study_id)
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self.look()
-            except DBAPIError as error:
-                log.warning("the database does not answer: %s", error.orig)
-            except Exception:
-                log.exception("the coordinator met an error of its own and goes on")
-            self._wake.wait(TICK_SECONDS)
-            self._wake.clear()
-
     def _move_on(self, study_id: str) -> None:
         for _ in range(MOST_STEPS):
-            if self._stopping.is_set():
+            if self.rounds.stopping:
                 return
             with self._database.read() as session:
                 due = runs.is_due(session, study_id)
@@ -81,7 +54,7 @@ class Coordinator:
             step = self._step(study_id)
             if step.wanted is not None:
                 self._step(study_id, self._proposal(study_id, step.wanted))
-        self.nudge()
+        self.rounds.hurry()
 
     def _step(self, study_id: str, proposal: Proposal | None = None) -> Step:
         with self._database.write() as session:

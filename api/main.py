@@ -131,10 +131,10 @@ def _lifespan(settings: Settings, doorbell: Doorbell) -> Any:
             loading=CapacityLimiter(8),
         )
         app.state.room = room
-        room.reaper.start()
-        room.coordinator.start()
         room.tailer.start()
-        room.serving.start()
+        rounds = (room.reaper.rounds, room.coordinator.rounds, room.serving.rounds)
+        for each in rounds:
+            each.start()
         _end_streams_on_signals(room.tailer)
         # Who waits for the interpreter while a thread reads numbers or draws gets it after so long, which is 5 ms by
         # default: an answer that lets go of it four times would take twenty.
@@ -144,9 +144,8 @@ def _lifespan(settings: Settings, doorbell: Doorbell) -> Any:
         gc.freeze()
         yield
         await room.tailer.stop()
-        room.serving.stop()
-        room.coordinator.stop()
-        room.reaper.stop()
+        for each in reversed(rounds):
+            each.stop()
         doorbell.close()
         database.close()
 

@@ -7,15 +7,14 @@ the heartbeat that were seen, so of two reapers one acts.
 
 import functools
 import logging
-import threading
 import time
 from collections.abc import Sequence
 
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from api.queue import Doorbell
+from api.rounds import Rounds
 from api.watch import Watch
 from models import jobs, workers
 from models.database import Database
@@ -44,23 +43,12 @@ class Reaper:
         self._looked: float | None = None
         self._first = True
         self._alive: frozenset[str] = frozenset()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
+        self.rounds = Rounds("reaper", lambda: self.look(time.monotonic()), TICK_SECONDS)
 
     @property
     def alive(self) -> frozenset[str]:
         """Ids of the workers that live: their heartbeat changed, within the lease, before this process's eyes."""
         return self._alive
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, after the look in progress."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
 
     def look(self, moment: float) -> None:
         """Judge every heartbeat at `moment`, in seconds of the monotonic clock, and act on it."""
@@ -70,15 +58,6 @@ class Reaper:
             announced = workers.all_workers(session)
         self._judge_workers(announced, moment)
         self._ring(announced, moment)
-
-    def _run(self) -> None:
-        while not self._stop.wait(TICK_SECONDS):
-            try:
-                self.look(time.monotonic())
-            except DBAPIError as error:
-                log.warning("the database does not answer: %s", error.orig)
-            except Exception:
-                log.exception("the reaper met an error of its own and goes on")
 
     def _forgive_own_absence(self, moment: float) -> None:
         """What this process did not see while it was held up itself is no evidence against anybody."""

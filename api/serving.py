@@ -1,7 +1,6 @@
 """From what a client calls a model to a session ready to predict, without asking the database each time."""
 
 import logging
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from api.errors import ApiError, BadGateway, NotFound, Unavailable
 from api.inference.recipe import warm
 from api.inference.sessions import Predictor, SessionCache
+from api.rounds import Rounds
 from models import registry
 from models.artifacts import ArtifactStore, Corrupted, StoreUnavailable
 from models.database import Database
@@ -53,18 +53,7 @@ class Serving:
         self._sessions = SessionCache(int(settings.model_cache_mb * 1_000_000))
         self._remembered: dict[str, _Meaning] = {}
         self._revisions: dict[str, int] | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, after the look in progress."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        self.rounds = Rounds("serving", self.look, LOOK_SECONDS)
 
     def remembered(self, ref: str) -> Served | None:
         """What `find` gives for `ref`, where it is known and loaded already; takes microseconds."""
@@ -106,23 +95,12 @@ class Serving:
         before, self._revisions = self._revisions, now
         if before is None:
             # Everything is new to this process; who asks for another model than the default one waits for it once.
+            warm()
             self._refresh("")
             return
         for name in (name for name, revision in now.items() if before.get(name) != revision):
             for ref in self._refs_of(name):
                 self._refresh(ref)
-
-    def _run(self) -> None:
-        warm()
-        while True:
-            try:
-                self.look()
-            except DBAPIError as error:
-                log.warning("what is served stays as it is: the database does not answer: %s", error.orig)
-            except Exception:
-                log.exception("a look at the models failed; the next one follows")
-            if self._stop.wait(LOOK_SECONDS):
-                return
 
     def _refs_of(self, name: str) -> list[str]:
         """What people will ask for of a model that changed: its champion, its aliases, its newest version."""

@@ -31,7 +31,7 @@ def submit(spec: StudyBody, room: InRoom, response: Response) -> StudyView:
     checked = check_study(spec)
     with room.database.write() as session:
         study = studies.create(session, with_fixed_weights(session, checked))
-    room.coordinator.nudge()
+    room.coordinator.rounds.hurry()
     response.headers["Location"] = f"/v1/studies/{study.id}"
     return _read(study, room)
 

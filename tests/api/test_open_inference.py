@@ -333,7 +333,7 @@ def test_answers_that_are_no_numbers_are_not_given(http: httpx2.Client) -> None:
         ("br", b"abc", 415, "Content-Encoding should be gzip, deflate or none. Received: br."),
         ("gzip, gzip", b"abc", 415, "Received: gzip, gzip."),
         ("gzip", b"abc", 400, "The body is not gzip"),
-        ("gzip", gzip.compress(b"{}")[:-1], 400, "no end of it"),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-1], 400, "no end of it"),
         ("deflate", zlib.compress(b"{}") + b"{}", 400, "bytes after the end of it"),
         ("gzip", gzip.compress(bytes(MOST_MB * 1_000_000 + 1)), 413, "at most 4,000,000 bytes when expanded"),
     ],

@@ -180,7 +180,7 @@ def test_a_cancelled_study_tells_what_really_ended(client: TestClient, room: Roo
 
 
 def test_a_large_study_cancelled_at_once_has_done_nothing(client: TestClient, room: Room) -> None:
-    room.coordinator.stop()
+    room.coordinator.rounds.stop()
     made = submit(client, vary={"/epochs": list(range(1, 101))}, repeats=3)
     view = client.post(f"/v1/studies/{made['id']}/cancel").json()
     assert view["progress"] == {"runs": {"done": 0, "total": 300}, "trials": {"done": 0, "total": 100}}
@@ -279,7 +279,7 @@ def test_a_bad_study_is_422_and_writes_nothing(client: TestClient) -> None:
 
 def test_a_thousand_settings_are_taken_quickly(client: TestClient, room: Room) -> None:
     # The coordinator must not share the processor meanwhile.
-    room.coordinator.stop()
+    room.coordinator.rounds.stop()
     vary = {"/optimizer/learning_rate": [n / 1000 for n in range(1, 101)], "/batch_size": list(range(16, 26))}
     began = time.perf_counter()
     made = submit(client, vary=vary, repeats=3)
