@@ -25,8 +25,8 @@ from trainyard.supervisor import Failed, Patience, Program, Supervisor
 # How often a service that is not ready yet says what it waits for, in seconds.
 STILL_WAITING = 15.0
 # glibc keeps what large requests leave behind, unless told to give every large block back (measured: 14 MB of 192).
-# Large is more than 4 MB: to give the fields of a small picture back each time made its recipe half as slow again.
-FRUGAL = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "4194304", "MALLOC_TRIM_THRESHOLD_": "8388608"}
+# Large is more than 1 MB: to give the fields of a small picture back each time made its recipe half as slow again.
+FRUGAL = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "1048576"}
 # Streams of events are open for as long as a job runs; an API that stops cannot wait for that.
 API_GRACE_SECONDS = 3
 

@@ -20,7 +20,7 @@ from trainyard.errors import ApiError
 
 MLP = {"layers": ["flatten", {"type": "dense", "units": 64, "activation": "relu"}, {"type": "dense", "units": 10}]}
 ENDLESS = {"dataset": "digits", "network": MLP, "epochs": 100_000}
-API_MEMORY_MB = 230
+API_MEMORY_MB = 260
 
 
 @pytest.fixture(scope="module")
