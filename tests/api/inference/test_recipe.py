@@ -32,7 +32,7 @@ def test_size_place_and_tones_hardly_matter(
     seen = see_digit(encoded(picture, "JPEG" if jpeg else "PNG"))
     likeness = [alike_within_a_pixel(seen.pixels, reference) for reference in REFERENCES]
     assert likeness[digit] == max(likeness)
-    # The ripples of a JPEG of little contrast can pass as ink at the digit's edge, which then comes out a little smaller.
+    # The ripples of a JPEG with little contrast can pass as ink: the digit then comes out a little smaller.
     assert likeness[digit] > (0.45 if jpeg else 0.75)
     assert ("inverted" in seen.steps) == (tones[0] > tones[1])
 
