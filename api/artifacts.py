@@ -14,9 +14,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.deps import InRoom, JobById
-from api.errors import ApiError, BadGateway, NotFound, RangeNotSatisfiable, Unavailable, documented
+from api.errors import BadGateway, NotFound, RangeNotSatisfiable, Unavailable, documented
+from api.stored import gone, not_as_stored, read_stored
 from api.views import Moment, Page
-from models.artifacts import ArtifactStore, Corrupted
+from models.artifacts import ArtifactStore
 from models.registry import Artifact
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
@@ -130,44 +131,25 @@ def read_pieces(store: ArtifactStore, row: Artifact, start: int, end: int) -> It
         BadGateway: the file is gone, or is not what was stored.
     """
     if row.size <= PIECE:
-        yield _checked(store, row)[start:end]
+        yield read_stored(store, row)[start:end]
         return
     digest = hashlib.sha256()
     for at in range(start, end, PIECE):
         piece = _piece(store, row, at, min(at + PIECE, end))
         digest.update(piece)
         if (start, at + len(piece)) == (0, row.size) and digest.hexdigest() != row.sha256:
-            raise _not_as_stored(row)
+            raise not_as_stored(row)
         yield piece
-
-
-def _checked(store: ArtifactStore, row: Artifact) -> bytes:
-    try:
-        return store.read_verified(row.key, row.sha256)
-    except FileNotFoundError as error:
-        raise _gone(row) from error
-    except Corrupted as error:
-        raise _not_as_stored(row) from error
 
 
 def _piece(store: ArtifactStore, row: Artifact, start: int, end: int) -> bytes:
     try:
         piece = store.read(row.key, start, end)
     except FileNotFoundError as error:
-        raise _gone(row) from error
+        raise gone(row) from error
     if len(piece) != end - start:
-        raise _not_as_stored(row)
+        raise not_as_stored(row)
     return piece
-
-
-def _gone(row: Artifact) -> ApiError:
-    log.error("%s is on record and gone from the store", row.key)
-    return BadGateway(f"The file of the artifact {row.name} is gone from the artifact store.")
-
-
-def _not_as_stored(row: Artifact) -> ApiError:
-    log.error("%s is not what was stored there", row.key)
-    return BadGateway(f"The file of the artifact {row.name} is not what was stored: its size or its checksum differs.")
 
 
 def _headers(row: Artifact) -> dict[str, str]:

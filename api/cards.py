@@ -10,12 +10,12 @@ from fastapi.responses import PlainTextResponse
 from sqlalchemy import select
 
 from api import curves, evaluation_pictures
-from api.artifacts import read_pieces
 from api.card_subject import Links, Subject
 from api.card_text import card
 from api.deps import InRoom, Room
 from api.errors import BadGateway, NotFound, Unavailable, documented
 from api.registry import called, found_version
+from api.stored import read_stored
 from models.history import Evaluation, Event, sampled_epochs
 from models.jobs import Job
 from models.registry import Artifact
@@ -80,7 +80,7 @@ def _drawn(room: Room, subject: Subject, picture: str) -> bytes:
         with room.database.read() as session:
             return curves.draw(title, sampled_epochs(session, job.id, curves.MOST_POINTS), "svg")
     stored = next(file for file in subject.files if file.name == picture)
-    return b"".join(read_pieces(room.store, stored, 0, stored.size))
+    return read_stored(room.store, stored)
 
 
 def _zipped(files: dict[str, bytes], subject: Subject) -> bytes:

@@ -6,7 +6,7 @@ import io
 import re
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -40,6 +40,19 @@ def draw(title: str, epochs: Sequence[Epoch], kind: Kind) -> bytes:
         data = saved(figure, kind)
     # Figures refer to themselves: until the garbage collector comes by, each would keep 4 MB of pixels.
     del figure, left, middle, right
+    gc.collect()
+    return data
+
+
+def drawn(title: str, paint: Callable[[], "Figure"]) -> bytes:
+    """What `paint` draws, under a title, as an SVG file."""
+    with drawing, warnings.catch_warnings():
+        # A name may be in any script; what the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure = paint()
+        figure.suptitle(title.replace("$", r"\$"), fontsize=12)
+        data = saved(figure, "svg")
+    del figure
     gc.collect()
     return data
 

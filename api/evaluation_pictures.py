@@ -1,7 +1,5 @@
 """Draws what a model does on its test set: the confusion matrix of a classifier, the errors of a regression."""
 
-import gc
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,15 +20,8 @@ SHORT_NAME, LONGEST_NAME = 3, 24
 
 def draw(title: str, evaluation: dict[str, Any]) -> bytes:
     """The picture of an evaluation as an SVG file; `api.evaluations` says what an evaluation is."""
-    with curves.drawing, warnings.catch_warnings():
-        # A name may be in any script; what the font lacks is drawn as a box.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure = (_classification if "confusion_matrix" in evaluation else _regression)(evaluation)
-        figure.suptitle(title.replace("$", r"\$"), fontsize=12)
-        data = curves.saved(figure, "svg")
-    del figure
-    gc.collect()
-    return data
+    paint = _classification if "confusion_matrix" in evaluation else _regression
+    return curves.drawn(title, lambda: paint(evaluation))
 
 
 def _classification(evaluation: dict[str, Any]) -> "Figure":

@@ -8,7 +8,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Request, Response
 
 from api.artifacts import artifact
-from api.deps import InRoom, JobById, Room
+from api.deps import InRoom, JobById, Room, job_by_id
 from api.errors import ApiError, BadGateway, Conflict, NotFound, RangeNotSatisfiable, Unavailable, documented
 from api.head import only_head
 from api.jobs import read as read_job
@@ -105,15 +105,7 @@ async def _after(room: Room, job_id: str, patience: float) -> Job:
             await stream.next(left)
     finally:
         room.tailer.leave(job_id, stream)
-    return await to_thread.run_sync(_read, room, job_id)
-
-
-def _read(room: Room, job_id: str) -> Job:
-    with room.database.read() as session:
-        job = session.get(Job, job_id)
-    if job is None:
-        raise NotFound(f"The job that was to make the file was deleted. Received: {job_id}")
-    return job
+    return await to_thread.run_sync(job_by_id, job_id, room)
 
 
 def _patience(prefer: str) -> float:

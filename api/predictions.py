@@ -12,7 +12,17 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from api.deps import InRoom, Room, job_by_id
-from api.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable, UnsupportedMedia, documented, from_input
+from api.errors import (
+    BadGateway,
+    Conflict,
+    Invalid,
+    NotFound,
+    TooLarge,
+    Unavailable,
+    UnsupportedMedia,
+    documented,
+    from_input,
+)
 from api.inference.answers import answer
 from api.inference.errors import InputError
 from api.inference.inputs import MAX_TOTAL_PIXELS, Heavy, read_inputs
@@ -20,25 +30,6 @@ from api.serving import Served
 from api.views import ModelRef
 from models.jobs import TERMINAL
 from models.spec import Problem
-
-
-class QuickRoute(APIRoute):
-    """A route that calls its function at once when there is no query to check: half of FastAPI's time, often."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The framework's handler, or a short cut past it."""
-        thorough = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            if request.scope["query_string"]:
-                return await thorough(request)
-            answered: Response = await self.endpoint(
-                request=request, room=request.app.state.room, **request.path_params
-            )
-            return answered
-
-        return handle
-
 
 # Up to so many bytes and pixels the event loop does the work itself, which is quicker than to hand it to a thread; so
 # many pixels take some two milliseconds, and those of a photograph three times that.
@@ -119,9 +110,27 @@ class Predictions(BaseModel):
 
 
 WantsSeen = Annotated[bool, Query(description="also show what the model was shown")]
-ANSWERS = documented(NotFound, Conflict, TooLarge, UnsupportedMedia, Invalid, Unavailable) | {
+ANSWERS = documented(NotFound, Conflict, TooLarge, UnsupportedMedia, Invalid, BadGateway, Unavailable) | {
     200: {"model": Predictions}
 }
+
+
+class QuickRoute(APIRoute):
+    """A route that calls its function at once when there is no query to check, past what FastAPI does for others."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The framework's handler, or a short cut past it."""
+        thorough = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                return await thorough(request)
+            answered: Response = await self.endpoint(
+                request=request, room=request.app.state.room, **request.path_params
+            )
+            return answered
+
+        return handle
 
 
 async def predict(request: Request, room: InRoom, seen: WantsSeen = False) -> Response:

@@ -1,7 +1,5 @@
 """Draws the results of jobs that do not train."""
 
-import gc
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,16 +21,8 @@ EXACT = 1e-12
 
 def draw(title: str, result: dict[str, Any]) -> bytes:
     """The picture of a result as an SVG file; `worker.kinds` says what a result is."""
-    with curves.drawing, warnings.catch_warnings():
-        # A name may be in any script; what the font lacks is drawn as a box.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        paint = _initialization if result["kind"] == "initialization" else _gradient_check
-        figure = paint(result)
-        figure.suptitle(title.replace("$", r"\$"), fontsize=12)
-        data = curves.saved(figure, "svg")
-    del figure
-    gc.collect()
-    return data
+    paint = _initialization if result["kind"] == "initialization" else _gradient_check
+    return curves.drawn(title, lambda: paint(result))
 
 
 def _initialization(result: dict[str, Any]) -> "Figure":

@@ -11,8 +11,9 @@ from api.errors import ApiError, BadGateway, NotFound, Unavailable
 from api.inference.recipe import warm
 from api.inference.sessions import Predictor, SessionCache
 from api.rounds import Rounds
+from api.stored import read_stored
 from models import registry
-from models.artifacts import ArtifactStore, Corrupted, StoreUnavailable
+from models.artifacts import ArtifactStore, StoreUnavailable
 from models.database import Database
 from models.registry import Artifact, ModelVersion
 from models.settings import Settings
@@ -145,11 +146,7 @@ class Serving:
         if artifact is None:
             raise BadGateway(f"The file of {name} is not on record.")
         try:
-            return self._store.read_verified(artifact.key, artifact.sha256)
-        except FileNotFoundError as error:
-            raise BadGateway(f"The file of {name} is not where it was stored.") from error
-        except Corrupted as error:
-            raise BadGateway(f"The file of {name} is not what was stored: its checksum differs.") from error
+            return read_stored(self._store, artifact)
         except StoreUnavailable as error:
             raise Unavailable(f"The file of {name} cannot be read just now: {error}") from error
 

@@ -144,7 +144,10 @@ def test_a_corrupted_or_missing_file_is_told_and_found_mended(
     onnx = files_of(settings, room, number) / "model.onnx"
     whole = onnx.read_bytes()
     ref = f"digits:{number}"
-    for damage, why in ((lambda: onnx.write_bytes(whole[:-1]), "checksum"), (onnx.unlink, "not where it was stored")):
+    for damage, why in (
+        (lambda: onnx.write_bytes(whole[:-1]), "checksum"),
+        (onnx.unlink, "gone from"),
+    ):
         damage()
         with TestClient(create_app(settings), base_url=LOCAL) as fresh:
             answer = fresh.post(f"/v1/models/{ref}/predict", json={"pixels": BLANK})

@@ -155,11 +155,8 @@ def check_ended_the_same(slot: Slot, undisturbed: str, disturbed: str) -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.mark.usefixtures("no_onnx")
-def test_killed_after_the_last_epoch_keeps_the_best_weights(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left to do then is no training at all."""
-    undisturbed, disturbed = submit(slot, **STOPPING), submit(slot, **STOPPING)
-    try_job(slot, undisturbed)
+def die_at_the_end(slot: Slot, monkeypatch: pytest.MonkeyPatch, job_id: str) -> None:
+    """Try the job and be killed after its last epoch, before anything becomes of what it learned."""
 
     def killed(*_: Any) -> None:
         raise Killed
@@ -167,7 +164,16 @@ def test_killed_after_the_last_epoch_keeps_the_best_weights(slot: Slot, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr("worker.attempt.finish", killed)
         with pytest.raises(Killed):
-            try_job(slot, disturbed)
+            try_job(slot, job_id)
+
+
+@pytest.mark.usefixtures("no_onnx")
+def test_killed_after_the_last_epoch_keeps_the_best_weights(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left to do then is no training at all."""
+    undisturbed, disturbed = submit(slot, **STOPPING), submit(slot, **STOPPING)
+    try_job(slot, undisturbed)
+
+    die_at_the_end(slot, monkeypatch, disturbed)
     put_back(slot, disturbed)
     try_job(slot, disturbed)
     (whole, _), (mended, _) = read(slot, undisturbed), read(slot, disturbed)
@@ -327,13 +333,7 @@ def test_the_row_of_an_epoch_that_is_kept_is_written_once(slot: Slot, monkeypatc
     """Also when the attempt that wrote it was killed before its end."""
     job_id = submit(slot, epochs=100_000, max_seconds=0.2, log_every=100_000)
 
-    def killed(*_: Any) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr("worker.attempt.finish", killed)
-        with pytest.raises(Killed):
-            try_job(slot, job_id)
+    die_at_the_end(slot, monkeypatch, job_id)
     (before, rows) = read(slot, job_id)
     assert [row.epoch for row in rows] == [before.epoch]
     put_back(slot, job_id)
