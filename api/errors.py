@@ -10,8 +10,10 @@ ApiError
  ├─ UnsupportedMedia  415  not a content type that is read here
  ├─ RangeNotSatisfiable 416  nothing of a file is where `Range` says
  ├─ Invalid           422  read, and wrong: one entry in `errors` for each mistake
+ ├─ TooMany           429  too many requests or queued jobs of one caller; `Retry-After` says when to come again
  ├─ BadGateway        502  a stored file is gone, or is not what was stored
- └─ Unavailable       503  the database, the broker or the artifacts do not answer
+ ├─ Unavailable       503  the database, the broker or the artifacts do not answer
+ └─ OutOfStorage      507  the disk is nearly full
 """
 
 import functools
@@ -19,6 +21,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -108,6 +111,22 @@ class Invalid(ApiError):
     status, slug = 422, "invalid"
 
 
+class TooMany(ApiError):
+    """429"""
+
+    status, slug = 429, "too-many-requests"
+
+    def __init__(
+        self,
+        detail: str,
+        problems: Sequence[Problem] = (),
+        headers: dict[str, str] | None = None,
+        *,
+        retry_after: float = 1.0,
+    ) -> None:
+        super().__init__(detail, problems, {"Retry-After": str(max(1, ceil(retry_after)))} | (headers or {}))
+
+
 class BadGateway(ApiError):
     """502"""
 
@@ -121,6 +140,12 @@ class Unavailable(ApiError):
 
     def __init__(self, detail: str, problems: Sequence[Problem] = (), headers: dict[str, str] | None = None) -> None:
         super().__init__(detail, problems, {"Retry-After": str(RETRY_SECONDS)} | (headers or {}))
+
+
+class OutOfStorage(ApiError):
+    """507"""
+
+    status, slug = 507, "out-of-storage"
 
 
 class ProblemEntry(BaseModel):

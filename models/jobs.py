@@ -79,6 +79,7 @@ class Job(Base):
     heartbeat: Mapped[int] = mapped_column(Integer, default=0)
     losses: Mapped[int] = mapped_column(Integer, default=0)
     worker: Mapped[str | None]
+    memory_mb: Mapped[int | None] = mapped_column(Integer)
 
     phase: Mapped[str | None]
     epoch: Mapped[int] = mapped_column(Integer, default=0)
@@ -107,6 +108,7 @@ class Job(Base):
         Index(None, "dataset", "id"),
         Index(None, "owner", "id"),
         Index(None, "study_id", "id"),
+        Index("ix_jobs_queue", "status", "owner", "priority", "id"),
         Index("ix_jobs_study_id_trial_repeat", "study_id", "trial", "repeat", unique=True),
     )
 

@@ -2,18 +2,23 @@
 
 from models.database import Base
 from models.history import Epoch, Evaluation, Event, Result
+from models.idempotency import FirstAnswer
 from models.jobs import Job, JobTag
+from models.keys import ApiKey
 from models.registry import AliasMove, Artifact, Model, ModelVersion
 from models.studies import Study, Trial
+from models.turns import Turn
 from models.workers import Worker
 
 __all__ = [
     "AliasMove",
+    "ApiKey",
     "Artifact",
     "Base",
     "Epoch",
     "Evaluation",
     "Event",
+    "FirstAnswer",
     "Job",
     "JobTag",
     "Model",
@@ -21,5 +26,6 @@ __all__ = [
     "Result",
     "Study",
     "Trial",
+    "Turn",
     "Worker",
 ]

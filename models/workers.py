@@ -34,6 +34,8 @@ class Worker(Base):
     devices: Mapped[list[str]] = mapped_column(default=list)
     datasets: Mapped[dict[str, Any]] = mapped_column(default=dict)
     libraries: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    memory_mb: Mapped[int | None] = mapped_column(Integer)
+    used_memory_mb: Mapped[int | None] = mapped_column(Integer)
     started_at: Mapped[datetime] = mapped_column(default=now)
 
 
