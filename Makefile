@@ -2,6 +2,7 @@
 # but the caches of pip and uv.
 
 UV_VERSION := 0.13.8
+PIP_AUDIT_VERSION := 2.10.1
 # cpu, or gpu on a machine with an NVIDIA GPU: EXTRA=gpu make setup
 EXTRA ?= cpu
 # The Python to build ./.venv with; found when unset.
@@ -10,6 +11,12 @@ PYTHON ?=
 ARGS ?=
 # Processes that run tests side by side, a file at a time; JOBS=0 runs them one after another in one process.
 JOBS ?= 2
+# For make test-faults: how many faults, under how many jobs (0: two for five faults), of which seed (a new one when
+# unset), on which deployment: sqlite, postgres or both.
+FAULTS ?= 60
+JOBS_COUNT ?= 0
+SEED ?=
+DEPLOYMENT ?= both
 # For make examples: anything in QUICK makes it short, ONLY has numbers of experiments.
 QUICK ?=
 ONLY ?=
@@ -28,7 +35,7 @@ export PIP_CACHE_DIR ?= $(CURDIR)/.venv/.cache/pip
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up examples bench-setup bench-training bench-memory bench-serving-setup bench-serving test check lint format types migration clean
+.PHONY: help setup demo up examples bench-setup bench-training bench-memory bench-serving-setup bench-serving bench-load test test-faults check lint audit format types migration clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,15 +99,28 @@ bench-serving-setup: setup ## install BentoML, LitServe and MLflow into benchmar
 bench-serving: setup ## predictions beside other servers (ARGS="--contestant trainyard --contestant livez --seconds 5")
 	@exec $(PY) -m benchmarks.serving $(ARGS)
 
-test: setup ## run every test (ARGS=... goes to pytest)
+bench-load: setup ## the API under load: a long queue, 1,000 event streams, 200 submits a second (ARGS="--quick")
+	@exec $(PY) -m benchmarks.under_load $(ARGS)
+
+test: setup ## run every test (ARGS=... goes to pytest; HYPOTHESIS_PROFILE=thorough tries properties on four times as many examples)
 	@echo "Test: every test; servers that they need are started by them."
 	@exec $(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+test-faults: setup ## kill, cut and freeze everything under running jobs, then check all (FAULTS=60 DEPLOYMENT=both SEED=1)
+	@exec $(PY) -m tests.faults --faults $(FAULTS) --jobs $(JOBS_COUNT) --deployment $(DEPLOYMENT) $(if $(SEED),--seed $(SEED))
+
 check: lint types test ## lint, types, tests
 
-lint: setup ## look for mistakes and for formatting that differs
+lint: setup ## look for mistakes, for formatting that differs, and with bandit for what is not safe
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@.venv/bin/bandit --quiet --recursive --configfile pyproject.toml api worker models migrations trainyard
+
+# Strict: a package that the service does not know was not looked at, and that must not pass for "nothing found".
+audit: setup ## look up known weaknesses of the locked packages (needs PyPI)
+	@.venv/bin/uv export --frozen --quiet --no-emit-project --extra $(EXTRA) --extra s3 --output-file .venv/locked.txt
+	@.venv/bin/uv tool run pip-audit@$(PIP_AUDIT_VERSION) --strict --requirement .venv/locked.txt --disable-pip \
+		--progress-spinner off $(ARGS)
 
 format: setup ## mend formatting and what can be mended by itself
 	@.venv/bin/ruff check --fix .

@@ -25,13 +25,21 @@ class Caller:
         return self.is_admin or (owner is not None and owner == self.owner)
 
 
-ANYBODY = Caller(None, frozenset(SCOPES))
+EVERYTHING = frozenset(SCOPES)
+ANYBODY = Caller(None, EVERYTHING)
+# Who has a key of the environment.
+ADMIN = Caller("admin", EVERYTHING)
+
+
+def caller_of(request: Request) -> Caller:
+    """Who sent `request`."""
+    caller: Caller = request.scope["state"]["caller"]
+    return caller
 
 
 async def _caller(request: Request) -> Caller:
     # Not a plain function, see api.deps.
-    caller: Caller = request.scope["state"].get("caller", ANYBODY)
-    return caller
+    return caller_of(request)
 
 
 InCaller = Annotated[Caller, Depends(_caller)]

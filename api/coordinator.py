@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 class Coordinator:
     """One look a second, and one at once when `rounds` are told to hurry, in a thread of its own."""
 
-    def __init__(self, database: Database, doorbell: Doorbell) -> None:
-        self._database, self._doorbell = database, doorbell
+    def __init__(self, database: Database, doorbell: Doorbell, most_parameters: int | None = None) -> None:
+        self._database, self._doorbell, self._most_parameters = database, doorbell, most_parameters
         self.rounds = Rounds("coordinator", self.look, TICK_SECONDS)
 
     def look(self) -> None:
@@ -58,7 +58,7 @@ class Coordinator:
 
     def _step(self, study_id: str, proposal: Proposal | None = None) -> Step:
         with self._database.write() as session:
-            step = runs.advance(session, study_id, proposal)
+            step = runs.advance(session, study_id, proposal, self._most_parameters)
         for job in step.created:
             self._doorbell.ring(job)
         return step

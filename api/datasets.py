@@ -4,10 +4,13 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
+from sqlalchemy import select
 
+from api.caller import InCaller
 from api.deps import InRoom
 from api.views import Moment, Page
 from models.datasets import DATASETS, SYNTHETIC, DatasetFacts, SyntheticFacts
+from models.jobs import Job
 from models.spec.data import class_names_of, dataset_named, is_regression, test_count, train_count
 from models.workers import Worker, all_workers
 
@@ -54,6 +57,8 @@ class WorkerView(BaseModel):
     queues: list[str]
     devices: list[str]
     libraries: dict[str, str]
+    memory_mb: int | None = Field(description="how much memory it may take, in 1,000,000 bytes; null if unknown")
+    used_memory_mb: int | None = Field(description="how much of it the training process takes now")
     started_at: Moment
 
 
@@ -65,10 +70,14 @@ def list_datasets(room: InRoom) -> Page[DatasetView]:
 
 
 @router.get("/workers")
-def list_workers(room: InRoom) -> Page[WorkerView]:
-    """Every worker that is alive: what it does, and what it has."""
-    fields = WorkerView.model_fields
-    return Page(data=[WorkerView.model_validate({name: getattr(w, name) for name in fields}) for w in _living(room)])
+def list_workers(room: InRoom, caller: InCaller) -> Page[WorkerView]:
+    """Every worker that is alive: what it does, and what it has. Only of one's own jobs it says which it is."""
+    living = _living(room)
+    with room.database.read() as session:
+        busy = select(Job.id, Job.owner).where(Job.id.in_([worker.job_id for worker in living if worker.job_id]))
+        own = {row.id for row in session.execute(busy) if caller.owns(row.owner)}
+    views = [WorkerView.model_validate(worker, from_attributes=True) for worker in living]
+    return Page(data=[view if view.job_id in own else view.model_copy(update={"job_id": None}) for view in views])
 
 
 def _living(room: InRoom) -> list[Worker]:

@@ -35,6 +35,8 @@ from starlette.routing import Match
 
 from api.inference.errors import InputError
 from models.artifacts import StoreUnavailable
+from models.logs import request_id
+from models.schema import MIGRATE, is_missing
 from models.spec import Problem, SpecError, problems_from
 
 MEDIA_TYPE = "application/problem+json"
@@ -166,6 +168,7 @@ class ProblemDetails(BaseModel):
     detail: str = Field(examples=["The body has 1 mistake."])
     instance: str = Field(examples=["/v1/jobs"])
     errors: list[ProblemEntry] | None = None
+    request_id: str | None = Field(None, description="of 5xx: by which the server's log tells of it")
 
 
 class ProtocolError(BaseModel):
@@ -194,6 +197,8 @@ def problem(request_path: str, error: ApiError) -> JSONResponse:
     }
     if error.problems:
         body["errors"] = [asdict(entry) for entry in error.problems]
+    if error.status_code >= 500 and (own := request_id.get()) is not None:
+        body["request_id"] = own
     return JSONResponse(body, error.status_code, headers=error.headers, media_type=MEDIA_TYPE)
 
 
@@ -259,6 +264,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(DBAPIError)
     async def no_database(request: Request, error: DBAPIError) -> JSONResponse:
+        if is_missing(error):
+            detail = f"The database's tables are not of this version: {MIGRATE}."
+            log.error("%s %s: %s (%s)", request.method, request.url.path, detail, error.orig)
+            return problem(request.url.path, Unavailable(detail))
         log.error("%s %s: the database does not answer: %s", request.method, request.url.path, error.orig)
         return problem(request.url.path, Unavailable("The database does not answer; try again in a moment."))
 
@@ -269,8 +278,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        # Starlette logs the traceback itself.
-        return problem(request.url.path, ApiError("The server met an error of its own; its log has the details."))
+        # Starlette logs the traceback itself, and answers past our middleware.
+        own = request_id.get()
+        headers = {"X-Request-Id": own} if own else None
+        detail = "The server met an error of its own; its log has the details."
+        return problem(request.url.path, ApiError(detail, headers=headers))
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:

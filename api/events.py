@@ -6,11 +6,12 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from fastapi.sse import format_sse_event
 
-from api.deps import InRoom, JobById, Room
+from api.caller import Caller, InCaller
+from api.deps import InRoom, Room, find_job
 from api.errors import BadRequest, Invalid, NotFound, documented
-from api.tailer import MOST_SEQ, read_after
+from api.tailer import Entry, Found, read_after
+from models.history import MOST_SEQ
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 KEEP_ALIVE_SECONDS = 15
@@ -22,15 +23,16 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @router.get("/events", response_class=StreamingResponse, responses=documented(NotFound, Invalid) | ANSWERS)
 async def events(
-    job: JobById,
+    job_id: str,
     room: InRoom,
+    caller: InCaller,
     after: Annotated[int, Query(ge=0, le=MOST_SEQ, description="a `seq`: events beyond it")] = 0,
     accept: Annotated[str, Header()] = "",
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Everything that happened, then what happens, each once: `id` is `seq`, `event` says of what kind it is."""
     place = after if last_event_id is None else _place(last_event_id)
-    found = (await to_thread.run_sync(read_after, room.database, {job.id: place}))[job.id]
+    found = await to_thread.run_sync(_begin, room, job_id, caller, place, limiter=room.tailer.readers)
     if found.drained and not found.entries:
         return Response(status_code=204)
     if "application/json" in accept and "text/event-stream" not in accept:
@@ -39,21 +41,36 @@ async def events(
             {"data": data, "next": None if found.drained else str((data or [{"seq": place}])[-1]["seq"])}
         )
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(room, job.id, place), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_stream(room, job_id, found, place), media_type="text/event-stream", headers=headers)
 
 
-async def _stream(room: Room, job_id: str, place: int) -> AsyncIterator[bytes]:
+def _begin(room: Room, job_id: str, caller: Caller, place: int) -> Found:
+    # The job is looked up here, too, and not by a dependency: a thousand clients would take all threads, and so the
+    # interpreter from whoever predicts.
+    find_job(job_id, room, caller)
+    return read_after(room.database, {job_id: place})[job_id]
+
+
+async def _stream(room: Room, job_id: str, found: Found, place: int) -> AsyncIterator[bytes]:
+    """What was found beyond `place`, and what follows it."""
+    if found.entries:
+        yield _sent(found.entries)
+        place = found.entries[-1].seq
+    if found.drained:
+        return
     stream = room.tailer.join(job_id, place)
     try:
         while not stream.ended:
-            entries = await stream.next(KEEP_ALIVE_SECONDS)
-            if entries:
-                told = (format_sse_event(data_str=entry.text, event=entry.type, id=str(entry.seq)) for entry in entries)
-                yield b"".join(told)
+            if entries := await stream.next(KEEP_ALIVE_SECONDS):
+                yield _sent(entries)
             elif not stream.ended:
                 yield b": still here\n\n"
     finally:
         room.tailer.leave(job_id, stream)
+
+
+def _sent(entries: list[Entry]) -> bytes:
+    return b"".join(entry.sent for entry in entries)
 
 
 def _place(last_event_id: str) -> int:

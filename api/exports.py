@@ -8,8 +8,18 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Request, Response
 
 from api.artifacts import artifact
-from api.deps import InRoom, JobById, Room, job_by_id
-from api.errors import ApiError, BadGateway, Conflict, NotFound, RangeNotSatisfiable, Unavailable, documented
+from api.caller import ANYBODY, Caller, caller_of
+from api.deps import InRoom, JobById, Room, find_job
+from api.errors import (
+    ApiError,
+    BadGateway,
+    Conflict,
+    Forbidden,
+    NotFound,
+    RangeNotSatisfiable,
+    Unavailable,
+    documented,
+)
 from api.head import only_head
 from api.jobs import read as read_job
 from api.views import JobView
@@ -49,11 +59,12 @@ async def litert(job: JobById, room: InRoom, request: Request, prefer: Prefer = 
     return await _answer(job, "model.tflite", room, request, prefer)
 
 
-def made_by(room: Room, source: Job, wanted: ExportFormat) -> Job | None:
+def made_by(room: Room, source: Job, wanted: ExportFormat, caller: Caller = ANYBODY) -> Job | None:
     """The job that makes the model of `source` in a format, submitted if there is none; None when the file is there.
 
     Raises:
         Conflict: the source has no model, or the last such job failed.
+        Forbidden: there has to be such a job, and the caller may not submit any.
     """
     name = exports.file_of(wanted)
     with room.database.read() as session:
@@ -65,7 +76,11 @@ def made_by(room: Room, source: Job, wanted: ExportFormat) -> Job | None:
         last = exports.latest(session, source, wanted)
     if last is not None and last.status == Status.FAILED:
         raise _failed(last, name)
-    return _active_or_new(room, source, wanted) if last is None or last.status in TERMINAL else last
+    if last is not None and last.status not in TERMINAL:
+        return last
+    if "submit" not in caller.scopes:
+        raise Forbidden(f"{name} has yet to be made by a job, and this key lacks the scope submit.")
+    return _active_or_new(room, source, wanted)
 
 
 def _active_or_new(room: Room, source: Job, wanted: ExportFormat) -> Job | None:
@@ -77,7 +92,8 @@ def _active_or_new(room: Room, source: Job, wanted: ExportFormat) -> Job | None:
         if session.get(Artifact, (row.id, exports.file_of(wanted))) is not None:
             return None
         found = exports.active(session, row.id, wanted)
-        job = found or jobs.create(session, exports.spec_for(row, wanted))
+        # Of whom the model is, also where an admin asks.
+        job = found or jobs.create(session, exports.spec_for(row, wanted), row.owner)
     if found is None:
         room.doorbell.ring(job)
     return job
@@ -86,7 +102,7 @@ def _active_or_new(room: Room, source: Job, wanted: ExportFormat) -> Job | None:
 async def _answer(source: Job, name: str, room: Room, request: Request, prefer: str) -> Response:
     # HEAD asks whether the file is there, and starts nothing.
     if not only_head(request.scope):
-        job = await to_thread.run_sync(made_by, room, source, exports.FORMATS[name])
+        job = await to_thread.run_sync(made_by, room, source, exports.FORMATS[name], caller_of(request))
         if job is not None:
             job = await _after(room, job.id, _patience(prefer))
             if job.status not in TERMINAL:
@@ -105,7 +121,7 @@ async def _after(room: Room, job_id: str, patience: float) -> Job:
             await stream.next(left)
     finally:
         room.tailer.leave(job_id, stream)
-    return await to_thread.run_sync(job_by_id, job_id, room)
+    return await to_thread.run_sync(find_job, job_id, room, ANYBODY)
 
 
 def _patience(prefer: str) -> float:

@@ -1,28 +1,29 @@
-"""Jobs: submit, validate, list, read, rename, delete, cancel."""
+"""Jobs: submit, validate, list, read, rename, delete."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import func, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.deps import InRoom, JobById, Room
-from api.errors import Conflict, Invalid, NotFound, documented
+from api.caller import InCaller
+from api.deps import InRoom, JobById, OwnerWanted, Room, called, owner_wanted
+from api.errors import Conflict, Forbidden, Invalid, NotFound, OutOfStorage, TooMany, documented
+from api.idempotency import InOnce
+from api.sizes import check_size
 from api.strict import SentBody, StrictRoute
-from api.views import JobView, Page, QueueView, job_view
-from models import jobs, registry
-from models.artifacts import drop_checkpoints
-from models.jobs import TERMINAL, Job, JobTag, Status
-from models.messages import QUEUES
+from api.views import JobView, Page, job_view
+from models import jobs
+from models.deletion import why_kept
+from models.jobs import Job, JobTag, Status
 from models.references import with_references
 from models.spec import JobSpec, Summary, check_spec, summarize
 from models.spec.job import JobTag as Tag
 from models.spec.job import Line, Notes
 from models.spec.kinds import KINDS_WITHOUT_NETWORK
 from models.spec.summary_text import summary_text
-from models.workers import WorkerStatus, all_workers
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 SPEC_EXAMPLES = {
@@ -69,31 +70,36 @@ class JobPatch(BaseModel):
     notes: Notes = ""
 
 
-class CancelBody(BaseModel):
-    """How to cancel."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    keep_model: bool = Field(False, description="keep what was learned up to the last finished epoch")
-
-
-@router.post("", status_code=201, responses=documented(Invalid))
-def submit(spec: SpecBody, sent: SentBody, room: InRoom, response: Response) -> JobView:
+@router.post("", status_code=201, response_model=JobView, responses=documented(Invalid, TooMany, OutOfStorage))
+def submit(
+    spec: SpecBody, sent: SentBody, once: InOnce, room: InRoom, caller: InCaller, response: Response
+) -> JobView | Response:
     """Submit a job. An answered 201 is on record before any worker hears of it, and is never lost."""
     check_spec(spec, sent)
+    if (first := once.answered(room.database)) is not None:
+        return first
+    check_size(spec, room)
+    room.disk.require_room()
     with room.database.write() as session:
-        job = jobs.create(session, with_references(session, spec))
+        if (first := once.take(session)) is not None:
+            return first
+        room.queue_watch.check_room(session, caller.owner)
+        job = jobs.create(session, with_references(session, spec, caller.owns), caller.owner)
+        location = f"/v1/jobs/{job.id}"
+        if once.key is not None:
+            once.keep(session, location, view := _view(session, job, room))
     room.doorbell.ring(job)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return _read(job, room)
+    response.headers["Location"] = location
+    return _read(job, room) if once.key is None else view
 
 
 @router.post("/validate", responses=documented(Invalid))
-def validate(spec: SpecBody, sent: SentBody, room: InRoom) -> Validated:
+def validate(spec: SpecBody, sent: SentBody, room: InRoom, caller: InCaller) -> Validated:
     """Check a spec and say what it means: every default, layers with shapes and parameters. Trains nothing."""
     check_spec(spec, sent)
+    check_size(spec, room)
     with room.database.read() as session:
-        spec = with_references(session, spec)
+        spec = with_references(session, spec, caller.owns)
     if spec.kind in KINDS_WITHOUT_NETWORK:
         return Validated(spec=spec.model_dump(mode="json"), network=None, summary=None, text="")
     summary = summarize(spec)
@@ -111,18 +117,23 @@ def schema() -> dict[str, Any]:
     return JobSpec.model_json_schema()
 
 
-@router.get("", responses=documented(Invalid))
+@router.get("", responses=documented(Forbidden, Invalid))
 def list_jobs(
     room: InRoom,
+    caller: InCaller,
     status: Status | None = None,
     dataset: str | None = None,
     tag: str | None = None,
+    owner: OwnerWanted = None,
     study: Annotated[str | None, Query(description="the id of a study: its runs")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     after: Annotated[str | None, Query(description="`next` of the page before")] = None,
 ) -> Page[JobView]:
     """Jobs, newest first."""
     query = select(Job).order_by(Job.id.desc()).limit(limit + 1)
+    of_one, whose = owner_wanted(owner, caller)
+    if of_one:
+        query = query.where(Job.owner == whose)
     if status is not None:
         query = query.where(Job.status == status)
     if dataset is not None:
@@ -170,56 +181,26 @@ def patch(job: JobById, changes: JobPatch, room: InRoom) -> JobView:
 
 
 @router.delete("/{job_id}", status_code=204, responses=documented(NotFound, Conflict))
-def delete(job: JobById, room: InRoom) -> None:
-    """Delete a job that ended and that no model version needs."""
+def delete(job: JobById, room: InRoom, caller: InCaller) -> None:
+    """Delete a job that ended and that no model version, waiting job or running study needs."""
     with room.database.write() as session:
         row = session.get(Job, job.id, with_for_update=True)
         if row is None:
             return
-        if row.status not in TERMINAL:
-            raise Conflict(f"The job is {row.status}: cancel it first.")
-        version = session.scalars(select(registry.ModelVersion).filter_by(job_id=row.id)).one_or_none()
-        if version is not None:
-            raise Conflict(f"The model version {version.name}:{version.version} needs it.")
-        if (child := jobs.waits_for_weights_of(session, row.id)) is not None:
-            raise Conflict(f"The job {child} has yet to use its weights.")
+        if (reason := why_kept(session, row, lambda child: called(session, child, caller))) is not None:
+            raise Conflict(reason)
         session.delete(row)
     room.store.discard(f"jobs/{job.id}")
-
-
-@router.post("/{job_id}/cancel", status_code=202, responses=documented(NotFound, Conflict))
-def cancel(job: JobById, room: InRoom, response: Response, how: CancelBody | None = None) -> JobView:
-    """Cancel a job: at once when it waits, within a moment when it runs. 200 when it is cancelled already."""
-    with room.database.write() as session:
-        done = jobs.request_cancel(session, job.id, keep_model=how is not None and how.keep_model)
-    with room.database.read() as session:
-        now = session.get(Job, job.id)
-    if now is None:
-        raise NotFound(f"There is no such job. Received: {job.id}")
-    if done is None and now.status != Status.CANCELLED:
-        raise Conflict(f"The job has {now.status}: there is nothing to cancel.")
-    if done == "cancelled":
-        drop_checkpoints(room.store, job.id, now.attempt)
-    if done is None:
-        response.status_code = 200
-    return _read(now, room)
+    room.housekeeping.notice()
 
 
 def _read(job: Job, room: Room) -> JobView:
     if job.status != Status.QUEUED:
         return job_view(job)
     with room.database.read() as session:
-        return job_view(job, _queue_view(session, job, room.reaper.alive))
+        return _view(session, job, room)
 
 
-def _queue_view(session: Session, job: Job, alive: frozenset[str]) -> QueueView:
-    first = or_(Job.priority > job.priority, (Job.priority == job.priority) & (Job.id < job.id))
-    ahead = select(func.count()).where(Job.status == Status.QUEUED, first)
-    able = [w for w in all_workers(session) if w.id in alive and QUEUES[job.device] in w.queues]  # type: ignore[index]
-    states: set[str] = {worker.status for worker in able}
-    waiting_for: Literal["a free worker"] | str | None = None
-    if not able:
-        waiting_for = f"no {'' if job.device == 'auto' else job.device.upper() + ' '}worker is online"
-    elif WorkerStatus.IDLE not in states:
-        waiting_for = "a free worker" if WorkerStatus.BUSY in states else "a worker that is starting"
-    return QueueView(position=session.scalars(ahead).one() + 1, waiting_for=waiting_for)
+def _view(session: Session, job: Job, room: Room) -> JobView:
+    """A queued job, with its place in the queue."""
+    return job_view(job, room.queue_watch.view(session, job, room.reaper.alive))

@@ -10,9 +10,10 @@ from api import curves, evaluation_pictures
 from api.deps import InRoom, JobById, Room
 from api.errors import Conflict, Invalid, NotFound, documented
 from api.evaluations import EvaluationView
-from api.tailer import MOST_SEQ, epoch_fields
+from api.tailer import epoch_fields
 from api.views import Metrics, Moment, Page
 from models.history import (
+    MOST_SEQ,
     Epoch,
     Evaluation,
     Event,

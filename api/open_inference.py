@@ -173,6 +173,7 @@ async def _metadata(ref: str, room: Room) -> ModelMetadata:
 
 async def _answer(request: Request, room: Room, ref: str) -> Response:
     served = await find(ref, room)
+    request.scope["state"]["served"] = served.version
     body = await request.body()
     encoding = request.headers.get("content-encoding", "")
     json_length = request.headers.get(JSON_LENGTH)

@@ -11,7 +11,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from api.deps import InRoom, Room, job_by_id
+from api.caller import Caller, caller_of
+from api.deps import InRoom, Room, find_job
 from api.errors import (
     BadGateway,
     Conflict,
@@ -145,12 +146,12 @@ async def predict_by_model(ref: str, request: Request, room: InRoom, seen: Wants
 
 async def predict_by_job(job_id: str, request: Request, room: InRoom, seen: WantsSeen = False) -> Response:
     """Ask the model that this job became."""
-    served = await to_thread.run_sync(_served_of_job, job_id, room, limiter=room.loading)
+    served = await to_thread.run_sync(_served_of_job, job_id, room, caller_of(request), limiter=room.loading)
     return await _answer(request, room, served, seen)
 
 
-def _served_of_job(job_id: str, room: Room) -> Served:
-    job = job_by_id(job_id, room)
+def _served_of_job(job_id: str, room: Room, caller: Caller) -> Served:
+    job = find_job(job_id, room, caller)
     served = room.serving.find_of_job(job.id)
     if served is None:
         later = "" if job.status in TERMINAL else ": ask again when it has succeeded"
@@ -165,6 +166,8 @@ async def find(ref: str, room: Room) -> Served:
 
 
 async def _answer(request: Request, room: Room, served: Served, seen: bool) -> Response:
+    # For the figures at /metrics.
+    request.scope["state"]["served"] = served.version
     body = await request.body()
     content_type = request.headers.get("content-type", "")
 

@@ -10,6 +10,7 @@ from models.jobs import Job
 from models.messages import QUEUES, TRAIN_TASK, celery_priority, celery_settings
 from models.settings import Settings
 
+SEND_SECONDS = 2
 log = logging.getLogger(__name__)
 
 
@@ -21,6 +22,9 @@ class Doorbell:
         options = celery_settings(settings)
         # A request must not wait for a broker that is away: what cannot be rung now is rung later.
         options["broker_transport_options"] |= {"max_retries": 1, "interval_start": 0, "interval_step": 0}
+        if settings.broker_url.startswith("redis"):
+            # Nor for one whose line is dead, though nothing said so: without a limit each request would hang for ever.
+            options["broker_transport_options"] |= {"socket_timeout": SEND_SECONDS}
         self._celery.conf.update(options)
         self._unsent: set[str] = set()
         self._lock = threading.Lock()

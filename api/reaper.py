@@ -5,7 +5,6 @@ clock, its writer is lost. Clocks of different machines may jump and differ. Eve
 the heartbeat that were seen, so of two reapers one acts.
 """
 
-import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -16,21 +15,14 @@ from sqlalchemy.orm import Session
 from api.queue import Doorbell
 from api.rounds import Rounds
 from api.watch import Watch
-from models import jobs, workers
+from models import lost_workers, turns, workers
 from models.database import Database
 from models.jobs import Job, Status
-from models.messages import QUEUES
 from models.settings import Settings
 from models.workers import Worker, WorkerStatus
 
 TICK_SECONDS = 1.0
-RINGS = 10
 FIRST_RINGS = 1_000
-MOST_LOSSES = 3
-LOST = "its worker was lost, another attempt follows"
-IN_VAIN = (
-    f"Its worker was lost {MOST_LOSSES} times in a row without a new epoch: does it need more memory than there is?"
-)
 log = logging.getLogger(__name__)
 
 
@@ -43,12 +35,18 @@ class Reaper:
         self._looked: float | None = None
         self._first = True
         self._alive: frozenset[str] = frozenset()
+        self._online: tuple[Worker, ...] = ()
         self.rounds = Rounds("reaper", lambda: self.look(time.monotonic()), TICK_SECONDS)
 
     @property
     def alive(self) -> frozenset[str]:
         """Ids of the workers that live: their heartbeat changed, within the lease, before this process's eyes."""
         return self._alive
+
+    @property
+    def online(self) -> tuple[Worker, ...]:
+        """The rows of those workers, as they were at the latest look."""
+        return self._online
 
     def look(self, moment: float) -> None:
         """Judge every heartbeat at `moment`, in seconds of the monotonic clock, and act on it."""
@@ -83,45 +81,38 @@ class Reaper:
 
     @staticmethod
     def _put_back(session: Session, job_id: str, attempt: int, heartbeat: int) -> Job | None:
-        """Queue a job again, or end it where that is wanted or in vain; the job when it waits again."""
-        job = session.get_one(Job, job_id)
-        move = functools.partial(
-            jobs.move,
-            session,
-            job_id,
-            sources=frozenset({Status.RUNNING}),
-            by_attempt=attempt,
-            at_heartbeat=heartbeat,
-        )
-        if job.requested == "cancel":
-            move(Status.CANCELLED)
-        elif job.losses + 1 >= MOST_LOSSES:
-            move(Status.FAILED, reason=IN_VAIN, failure_kind="worker_lost", failure_message=IN_VAIN)
-        elif move(Status.QUEUED, reason=LOST, losses=job.losses + 1):
-            return job
-        return None
+        """Queue a job again, or end or pause it where that is wanted; the job when it waits again."""
+        now = lost_workers.put_back(session, job_id, attempt, heartbeat)
+        return session.get(Job, job_id) if now == Status.QUEUED else None
 
     def _judge_workers(self, announced: Sequence[Worker], moment: float) -> None:
         sights = self._workers.look({worker.id: worker.heartbeat for worker in announced}, moment)
         silent = {key for key, sight in sights.items() if moment - sight.since >= self._settings.lease_seconds}
         self._alive = frozenset(key for key, sight in sights.items() if sight.changed) - silent
+        self._online = tuple(worker for worker in announced if worker.id in self._alive)
         for worker_id in silent:
             log.warning("%s is lost", worker_id)
             with self._database.write() as session:
                 workers.forget(session, worker_id)
 
     def _ring(self, announced: Sequence[Worker], moment: float) -> None:
-        """Ring for what never could be rung, and for what idle workers leave waiting: its message was lost."""
+        """Ring for what never could be rung, and for what idle workers leave waiting: its message was lost.
+
+        One message is enough for an idle worker, which then goes on until nothing is left that it may take. Where it
+        may take nothing, as when the owners of all that waits have enough jobs running, it is not rung.
+        """
         bored = self._bored(announced, moment)
         with self._database.read() as session:
             if self._first:
                 # Before this process there may have been another broker, or none; a message too many does no harm.
-                waiting = list(jobs.waiting(session, tuple(QUEUES), FIRST_RINGS))
+                queued = select(Job).where(Job.status == Status.QUEUED).order_by(Job.id).limit(FIRST_RINGS)
+                waiting = list(session.scalars(queued))
                 self._first = False
             else:
-                waiting = [job for worker in bored for job in self._next_for(session, worker)]
+                waiting = self._next_of(session, bored)
             unsent = [job for job_id in self._doorbell.unsent() if (job := self._waiting(session, job_id))]
-        for job in {job.id: job for job in (*unsent, *waiting)}.values():
+        known = {job.id for job in unsent}
+        for job in (*unsent, *(job for job in waiting if job.id not in known)):
             if not self._doorbell.ring(job):
                 break
 
@@ -141,7 +132,8 @@ class Reaper:
         self._doorbell.forget(job_id)
         return None
 
-    @staticmethod
-    def _next_for(session: Session, worker: Worker) -> Sequence[Job]:
-        devices = tuple(device for device, queue in QUEUES.items() if queue in worker.queues)
-        return jobs.waiting(session, devices, RINGS)
+    def _next_of(self, session: Session, bored: Sequence[Worker]) -> list[Job]:
+        """A job for each of these workers that may take one; several get the same one when they can run the same."""
+        ables = [turns.Able.of(worker) for worker in bored]
+        found = {able: turns.next_job(session, able, self._settings.max_running) for able in set(ables)}
+        return [job for able in ables if (job := session.get(Job, found[able] or "")) is not None]

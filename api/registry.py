@@ -2,13 +2,15 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
+from api import deps
 from api.artifacts import ArtifactView, artifact_views
+from api.caller import Caller, InCaller
 from api.deps import InRoom, Room
-from api.errors import Conflict, Invalid, NotFound, documented
+from api.errors import Conflict, Forbidden, Invalid, NotFound, documented
 from api.views import Moment, Page, VersionView, version_view
 from models import jobs, registry
 from models.jobs import Job
@@ -16,6 +18,8 @@ from models.registry import CHAMPION, NAME, ModelVersion
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 Alias = Annotated[str, Path(pattern=f"^{NAME}$", examples=["lab"])]
+MOST_LISTED = 500
+Limit = Annotated[int, Query(ge=1, le=MOST_LISTED)]
 
 
 class ModelView(BaseModel):
@@ -62,12 +66,18 @@ class AliasView(BaseModel):
     history: list[Move] = Field(description="oldest first")
 
 
-@router.get("")
-def list_models(room: InRoom) -> Page[ModelView]:
-    """Every model."""
+@router.get("", responses=documented(Invalid))
+def list_models(
+    room: InRoom,
+    limit: Limit = MOST_LISTED,
+    after: Annotated[str, Query(pattern=f"^({NAME})?$", description="`next` of the page before")] = "",
+) -> Page[ModelView]:
+    """The models, by name."""
     with room.database.read() as session:
-        found = [_view(session, name) for name in registry.names(session)]
-    return Page(data=[view for view in found if view is not None])
+        names = registry.names(session, after, limit + 1)
+        found = [_view(session, name) for name in names[:limit]]
+    data = [view for view in found if view is not None]
+    return Page(data=data, next=names[limit - 1] if len(names) > limit else None)
 
 
 @router.get("/{name}", responses=documented(NotFound))
@@ -80,14 +90,20 @@ def read(name: str, room: InRoom) -> ModelView:
     return view
 
 
-@router.get("/{name}/versions", responses=documented(NotFound))
-def list_versions(name: str, room: InRoom) -> Page[VersionView]:
-    """All versions, newest first."""
+@router.get("/{name}/versions", responses=documented(NotFound, Invalid))
+def list_versions(
+    name: str,
+    room: InRoom,
+    limit: Limit = MOST_LISTED,
+    after: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="`next` of the page before")] = None,
+) -> Page[VersionView]:
+    """The versions, newest first."""
     with room.database.read() as session:
-        found = registry.versions(session, name)
-    if not found:
-        raise _unknown(name)
-    return Page(data=[version_view(version) for version in found])
+        found = registry.versions(session, name, limit + 1, before=after)
+        if not found and not registry.versions(session, name, 1):
+            raise _unknown(name)
+    data = [version_view(version) for version in found[:limit]]
+    return Page(data=data, next=str(data[-1].version) if len(found) > limit else None)
 
 
 @router.get("/{name}/versions/{version}", responses=documented(NotFound))
@@ -97,14 +113,15 @@ def read_version(name: str, version: int, room: InRoom) -> VersionDetail:
         return _detail(session, found_version(session, name, version))
 
 
-@router.delete("/{name}/versions/{version}", status_code=204, responses=documented(NotFound, Conflict))
-def delete_version(name: str, version: int, room: InRoom) -> None:
+@router.delete("/{name}/versions/{version}", status_code=204, responses=documented(Forbidden, NotFound, Conflict))
+def delete_version(name: str, version: int, room: InRoom, caller: InCaller) -> None:
     """Delete a version that no alias and no waiting job needs. Its job and files stay; its number is not used again."""
     with room.database.write() as session:
         found = found_version(session, name, version)
         ref = f"{name}:{version}"
+        _check_owns(session, found, caller)
         if (job := jobs.waits_for_version(session, name, version)) is not None:
-            raise Conflict(f"The job {job} has not ended and needs {ref}.")
+            raise Conflict(f"{deps.called(session, job, caller)} has not ended and needs {ref}.")
         if aliases := registry.delete_version(session, found):
             raise Conflict(f"{ref} is called {' and '.join(aliases)}: move or remove the alias first.")
         jobs.forget_version(session, found.job_id, f"the model version {ref} was deleted")
@@ -130,23 +147,32 @@ def read_alias(name: str, alias: Alias, room: InRoom) -> AliasView:
     return view
 
 
-@router.put("/{name}/aliases/{alias}", responses=documented(NotFound, Invalid))
-def put_alias(name: str, alias: Alias, body: AliasBody, room: InRoom) -> AliasView:
-    """Let an alias mean a version from now on. `champion` is pinned by this: it then no longer follows the best."""
+@router.put("/{name}/aliases/{alias}", responses=documented(Forbidden, NotFound, Invalid))
+def put_alias(name: str, alias: Alias, body: AliasBody, room: InRoom, caller: InCaller) -> AliasView:
+    """Let an alias mean a version from now on. `champion` is pinned by this: it then no longer follows the best.
+
+    Both the version that it means so far and the new one must be one's own, or the key an admin's.
+    """
     with room.database.write() as session:
+        # First, so that what it means does not change between the look and the move.
+        registry.touch(session, name)
+        for ref in (f"{name}@{alias}", f"{name}:{body.version}"):
+            _check_owns(session, registry.resolve(session, ref), caller)
         if not registry.move_alias(session, name, alias, body.version):
             raise _unknown(f"{name}:{body.version}")
     room.serving.notice()
     return _now(name, alias, room)
 
 
-@router.delete("/{name}/aliases/{alias}", status_code=204, responses=documented(NotFound))
-def delete_alias(name: str, alias: Alias, room: InRoom) -> None:
+@router.delete("/{name}/aliases/{alias}", status_code=204, responses=documented(Forbidden, NotFound))
+def delete_alias(name: str, alias: Alias, room: InRoom, caller: InCaller) -> None:
     """Remove an alias; its history stays. `champion` follows the best version again."""
     with room.database.write() as session:
+        registry.touch(session, name)
         if alias not in registry.aliases(session, name):
             pinned = " The champion is not pinned." if alias == CHAMPION else ""
             raise NotFound(f"The model {name[:64]} has no such alias.{pinned} Received: {alias}")
+        _check_owns(session, registry.resolve(session, f"{name}@{alias}"), caller)
         registry.move_alias(session, name, alias, None)
     room.serving.notice()
 
@@ -157,6 +183,13 @@ def found_version(session: Session, name: str, version: int) -> ModelVersion:
     if found is None:
         raise _unknown(f"{name}:{version}")
     return found
+
+
+def _check_owns(session: Session, version: ModelVersion | None, caller: Caller) -> None:
+    """Raise Forbidden when the version, if there is any, was trained by somebody else."""
+    if version is not None and not caller.owns(session.get_one(Job, version.job_id).owner):
+        ref = f"{version.name}:{version.version}"
+        raise Forbidden(f"{ref} was trained by somebody else: its owner, or a key with the scope admin, may do this.")
 
 
 def called(session: Session, version: ModelVersion) -> list[str]:

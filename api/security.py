@@ -1,13 +1,12 @@
-"""Who may ask: Host, Origin, key, content type and body size are checked before anything is read.
+"""Who may ask: Host, Origin, key, scope, content type and body size are checked before anything is read.
 
 Without keys any page open in a browser on this machine could reach a loopback server, hence Host (against names that
 are made to point here) and Origin (against other pages), and no write with a form's content type.
 """
 
-import hmac
 import ipaddress
+import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,27 +16,40 @@ from api.errors import (
     BadRequest,
     Forbidden,
     TooLarge,
-    Unauthorized,
     UnsupportedMedia,
     is_protocol,
     problem,
 )
+from api.keyring import Keyring
+from api.rates import Rates
+from models import keys
 from models.settings import Settings, is_loopback
 
 OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"})
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Specs, studies and aliases are small. A parser keeps the interpreter to itself, of so much for some 30 ms.
 MOST_SPEC_BYTES = 500_000
+# What pages of the origins in TRAINYARD_CORS_ORIGINS may send and read. Keys are no cookies, so no credentials.
+CORS: dict[str, Any] = {
+    "allow_methods": ("GET", "POST", "PUT", "PATCH", "DELETE"),
+    "allow_headers": ("*",),
+    "expose_headers": (
+        *("Content-Disposition", "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Repr-Digest"),
+        *("Retry-After", "WWW-Authenticate", "X-Request-Id"),
+    ),
+}
+_ASKS = re.compile(r"/v1/(?:models|jobs)/[^/]+/predict")
 
 
 class Gate:
-    """ASGI middleware that lets a request in or answers it with a problem."""
+    """ASGI middleware that lets a request in, with its caller in `scope["state"]`, or answers it with a problem."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, keyring: Keyring, rates: Rates) -> None:
         self.app = app
         self.settings = settings
-        self.keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self.keyring, self.rates = keyring, rates
         self.hosts = {settings.host.lower(), *(host.lower() for host in settings.allowed_hosts)}
+        self.origins = frozenset(settings.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,19 +67,21 @@ class Gate:
         self._check_host(headers.get("host", ""))
         self._check_origin(headers)
         if not (scope["path"] in OPEN_PATHS or scope["path"].startswith("/swagger/")):
-            self._check_key(headers.get("authorization", ""))
+            self._check_key(scope, headers.get("authorization", ""))
         if scope["method"] not in READ_METHODS:
             self._check_body(scope, headers)
 
     def _check_address(self, scope: Scope) -> None:
         """Whatever the settings say of the address, somebody may have bound the server to another."""
+        if not self.keyring.keyless or self.settings.insecure:
+            return
         host, port = scope.get("server") or ("", None)
-        if port is not None and not (self.keys or self.settings.insecure or is_loopback(host)):
+        if not self.settings.loopback or (port is not None and not is_loopback(host)):
             raise Forbidden("Without keys this server answers on loopback only: set TRAINYARD_API_KEYS.")
 
     def _check_host(self, host: str) -> None:
         name = _host_name(host)
-        if self.keys or name in self.hosts or is_loopback(name):
+        if not self.keyring.keyless or name in self.hosts or is_loopback(name):
             return
         if not self.settings.loopback and _is_address(name):
             return
@@ -75,18 +89,19 @@ class Gate:
 
     def _check_origin(self, headers: Headers) -> None:
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+        if origin is None or origin.partition("://")[2].lower() == headers.get("host", "").lower() != "":
+            return
+        if origin not in self.origins:
             raise Forbidden(f"Requests from pages of another origin are refused. Received: Origin: {origin[:200]}")
 
-    def _check_key(self, authorization: str) -> None:
-        if not self.keys:
-            return
-        scheme, _, key = authorization.partition(" ")
-        # Every key is compared, so that the time taken says nothing about them.
-        matches = [hmac.compare_digest(key.strip().encode(), known) for known in self.keys]
-        if scheme.lower() != "bearer" or not any(matches):
-            raise Unauthorized(
-                "A key is needed: send `Authorization: Bearer <key>`.", headers={"WWW-Authenticate": "Bearer"}
+    def _check_key(self, scope: Scope, authorization: str) -> None:
+        caller = self.rates.caller(self.keyring, authorization, scope)
+        scope.setdefault("state", {})["caller"] = caller
+        needed = needed_scope(scope["method"], scope["path"])
+        if needed not in caller.scopes:
+            raise Forbidden(
+                f"This key lacks the scope {needed}. It has: {', '.join(sorted(caller.scopes)) or 'none'}.",
+                headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'},
             )
 
     def _check_body(self, scope: Scope, headers: Headers) -> None:
@@ -130,17 +145,15 @@ class Gate:
         return counted
 
 
-def check_exposure(settings: Settings) -> None:
-    """Refuse to serve other machines without keys, unless told to.
-
-    Raises:
-        ValueError: with what to do about it.
-    """
-    if not (settings.loopback or settings.api_keys or settings.insecure):
-        raise ValueError(
-            f"TRAINYARD_HOST={settings.host} can be reached from other machines and there are no keys: set "
-            "TRAINYARD_API_KEYS, or TRAINYARD_INSECURE=true if something else guards the door."
-        )
+def needed_scope(method: str, path: str) -> keys.Scope:
+    """What a key must be good for; everything about keys is for admins, and every write that asks no model submits."""
+    if path == "/v1/keys" or path.startswith("/v1/keys/"):
+        return "admin"
+    if is_protocol(path):
+        return "predict"
+    if method in READ_METHODS:
+        return "read"
+    return "predict" if method == "POST" and (path == "/predict" or _ASKS.fullmatch(path)) else "submit"
 
 
 def _host_name(host: str) -> str:

@@ -6,8 +6,11 @@ from fastapi import APIRouter, Body, Query, Response
 from sqlalchemy import select
 
 from api import study_curves
-from api.deps import InRoom, Room, StudyById
-from api.errors import Conflict, Invalid, NotFound, documented
+from api.caller import InCaller
+from api.deps import InRoom, OwnerWanted, Room, StudyById, owner_wanted
+from api.errors import Conflict, Forbidden, Invalid, NotFound, OutOfStorage, TooMany, documented
+from api.idempotency import InOnce
+from api.sizes import check_size
 from api.strict import StrictRoute
 from api.study_views import StudyHead, StudyView, study_heads, study_view
 from api.views import Page
@@ -22,29 +25,44 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=StrictRou
 StudyBody = Annotated[StudySpec, Body(openapi_examples=EXAMPLES)]
 
 
-@router.post("", status_code=201, responses=documented(Invalid))
-def submit(spec: StudyBody, room: InRoom, response: Response) -> StudyView:
+@router.post("", status_code=201, response_model=StudyView, responses=documented(Invalid, TooMany, OutOfStorage))
+def submit(spec: StudyBody, once: InOnce, room: InRoom, caller: InCaller, response: Response) -> StudyView | Response:
     """Submit a study. Every run that it will need is checked first; its runs are ordinary jobs.
 
     Unless the base names a model, all runs become versions of a model of the study's own.
     """
+    if (first := once.answered(room.database)) is not None:
+        return first
     checked = check_study(spec)
+    check_size(checked.base.spec, room, at="/base")
+    room.disk.require_room()
     with room.database.write() as session:
-        study = studies.create(session, with_fixed_weights(session, checked))
+        if (first := once.take(session)) is not None:
+            return first
+        # Its runs are jobs, so many at once; once it is accepted none of them is refused.
+        room.queue_watch.check_room(session, caller.owner, more=min(spec.parallel, spec.settings * spec.runs))
+        study = studies.create(session, with_fixed_weights(session, checked, caller.owns), caller.owner)
+        location, view = f"/v1/studies/{study.id}", study_view(session, study.id)
+        once.keep(session, location, view)
     room.coordinator.rounds.hurry()
-    response.headers["Location"] = f"/v1/studies/{study.id}"
-    return _read(study, room)
+    response.headers["Location"] = location
+    return view
 
 
-@router.get("", responses=documented(Invalid))
+@router.get("", responses=documented(Forbidden, Invalid))
 def list_studies(
     room: InRoom,
+    caller: InCaller,
     status: StudyStatus | None = None,
+    owner: OwnerWanted = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     after: Annotated[str | None, Query(description="`next` of the page before")] = None,
 ) -> Page[StudyHead]:
     """Studies, newest first, without their tables."""
     query = select(Study).order_by(Study.id.desc()).limit(limit + 1)
+    of_one, whose = owner_wanted(owner, caller)
+    if of_one:
+        query = query.where(Study.owner == whose)
     if status is not None:
         query = query.where(Study.status == status)
     if after is not None:

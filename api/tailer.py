@@ -3,12 +3,13 @@
 import asyncio
 import json
 import logging
-from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
+from fastapi.sse import format_sse_event
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
@@ -17,8 +18,15 @@ from models.history import Epoch, Event, history_after
 from models.jobs import TERMINAL, Job
 
 TAIL_SECONDS = 0.1
+AGAIN_SECONDS = 1.0
 BATCH = 500
-MOST_SEQ = 2**31 - 1  # what a number of the database can be
+# So many of a job's rows are kept for its streams at least; who is further behind reads the database.
+KEPT = 32
+# Jobs a question, and streams a turn of the event loop: predictions come in between.
+ASKED_AT_ONCE = 250
+WOKEN_AT_ONCE = 16
+# Threads that read for streams at the same time: each takes the interpreter from whoever predicts.
+READERS = 2
 log = logging.getLogger(__name__)
 
 
@@ -29,11 +37,12 @@ class Entry:
     seq: int
     type: str
     data: dict[str, Any]
-    text: str = field(init=False)
+    sent: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         # Made once, however many streams send it.
-        object.__setattr__(self, "text", json.dumps(self.data, separators=(",", ":")))
+        text = json.dumps(self.data, separators=(",", ":"))
+        object.__setattr__(self, "sent", format_sse_event(data_str=text, event=self.type, id=str(self.seq)))
 
 
 @dataclass(frozen=True)
@@ -69,42 +78,107 @@ def read_after(database: Database, places: dict[str, int]) -> dict[str, Found]:
     with database.read() as session:
         rows = session.execute(select(Job.id, Job.last_seq, Job.status).where(Job.id.in_(places))).all()
         for job_id, last_seq, status in rows:
-            new = history_after(session, job_id, places[job_id], BATCH) if last_seq > places[job_id] else []
+            # Rows beyond `last_seq` came while this was read, and of those perhaps not all are seen.
+            new = history_after(session, job_id, places[job_id], BATCH, last_seq) if last_seq > places[job_id] else []
             reached = new[-1].seq if new else places[job_id]
             found[job_id] = Found([entry_of(row) for row in new], status in TERMINAL and reached >= last_seq)
     return {job_id: found.get(job_id, Found([], drained=True)) for job_id in places}
 
 
-class Stream:
-    """One client's place in one job's history."""
+class Channel:
+    """The newest of one job's history, for all its streams: everything from beyond `floor` to `place`."""
 
     def __init__(self, place: int) -> None:
+        self.floor = self.place = place
+        self.drained = False
+        self.streams: set[Stream] = set()
+        self._recent: list[Entry] = []
+
+    def add(self, found: Found) -> None:
+        """Take what was read after `place`."""
+        self.drained = found.drained
+        if not found.entries:
+            return
+        both = self._recent + found.entries
+        self._recent = both[-max(KEPT, len(found.entries)) :]
+        if len(self._recent) < len(both):
+            self.floor = both[-len(self._recent) - 1].seq
+        self.place = found.entries[-1].seq
+
+    def beyond(self, place: int) -> list[Entry] | None:
+        """What is known beyond `place`, in order; None when that is further back than what is kept."""
+        if place < self.floor:
+            return None
+        first = len(self._recent)
+        while first and self._recent[first - 1].seq > place:
+            first -= 1
+        return self._recent[first:]
+
+
+class Stream:
+    """One client's place in one job's history. It keeps nothing, so a client that takes nothing costs nothing."""
+
+    def __init__(self, tailer: "Tailer", job_id: str, channel: Channel, place: int) -> None:
         self.place = place
         self.ended = False
-        self.news: asyncio.Queue[Found] = asyncio.Queue()
+        self._tailer, self._job_id, self._channel = tailer, job_id, channel
+        self._news = asyncio.Event()
+        self._news.set()  # perhaps there is something already
+
+    def wake(self) -> None:
+        """There may be something new."""
+        self._news.set()
+
+    def end(self) -> None:
+        """Nothing more is to be told."""
+        self.ended = True
+        self._news.set()
 
     async def next(self, patience: float) -> list[Entry]:
         """What is new, in order and none twice; nothing when `patience` seconds pass or the stream `ended`."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                found = await self.news.get()
-        except TimeoutError:
-            return []
-        entries = [entry for entry in found.entries if entry.seq > self.place]
+                while not self.ended:
+                    await self._news.wait()
+                    self._news.clear()
+                    if entries := await self._known():
+                        return entries
+        return []
+
+    async def _known(self) -> list[Entry]:
+        entries, drained = self._channel.beyond(self.place), self._channel.drained
+        if entries is None:
+            self._news.set()  # there is more after it, be it in the database or in the channel
+            entries, drained = await self._read()
         if entries:
             self.place = entries[-1].seq
-        self.ended = found.drained
+        if drained and self.place >= self._channel.place:
+            self.ended = True
         return entries
+
+    async def _read(self) -> tuple[list[Entry], bool]:
+        try:
+            found = (await self._tailer.read({self._job_id: self.place}))[self._job_id]
+        except DBAPIError as error:
+            log.warning("the database does not answer: %s", error.orig)
+            await asyncio.sleep(AGAIN_SECONDS)
+            return [], False
+        return found.entries, found.drained
 
 
 class Tailer:
-    """Asks the database about every 100 ms, once for all streams, and only while there are any."""
+    """Asks the database about every 100 ms, once for all streams, and only while there are any.
+
+    Attributes:
+        readers: what limits the threads that read for streams.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._streams: dict[str, set[Stream]] = defaultdict(set)
-        self._places: dict[str, int] = {}
+        self._channels: dict[str, Channel] = {}
+        self.readers = CapacityLimiter(READERS)
         self._wanted = asyncio.Event()
+        self._woken = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -121,48 +195,56 @@ class Tailer:
 
     def end_streams(self) -> None:
         """End every stream; clients connect again after the last event they saw."""
-        for streams in self._streams.values():
-            for stream in streams:
-                stream.news.put_nowait(Found([], drained=True))
+        for channel in self._channels.values():
+            for stream in channel.streams:
+                stream.end()
+
+    async def read(self, places: dict[str, int]) -> dict[str, Found]:
+        """`read_after` in one of the few threads that read for streams."""
+        return await to_thread.run_sync(read_after, self._database, places, limiter=self.readers)
 
     def join(self, job_id: str, place: int) -> Stream:
         """A stream of what follows `place`."""
-        stream = Stream(place)
-        self._streams[job_id].add(stream)
-        self._places[job_id] = min(place, self._places.get(job_id, place))
+        channel = self._channels.setdefault(job_id, Channel(place))
+        stream = Stream(self, job_id, channel, place)
+        channel.streams.add(stream)
         self._wanted.set()
         return stream
 
     def leave(self, job_id: str, stream: Stream) -> None:
         """Forget the stream."""
-        self._streams[job_id].discard(stream)
-        if not self._streams[job_id]:
-            del self._streams[job_id], self._places[job_id]
-        if not self._streams:
+        channel = self._channels[job_id]
+        channel.streams.discard(stream)
+        if not channel.streams:
+            del self._channels[job_id]
+        if not self._channels:
             self._wanted.clear()
 
     async def _run(self) -> None:
         while True:
             await self._wanted.wait()
-            asked = dict(self._places)
-            try:
-                found = await to_thread.run_sync(read_after, self._database, asked)
-            except DBAPIError as error:
-                log.warning("the database does not answer: %s", error.orig)
-                found = {}
-            for job_id, news in found.items():
-                self._hand_out(job_id, asked[job_id], news)
-            behind = any(len(news.entries) == BATCH for news in found.values())
+            asked = {job_id: channel for job_id, channel in self._channels.items() if not channel.drained}
+            behind = False
+            for first in range(0, len(asked), ASKED_AT_ONCE):
+                behind |= await self._ask(dict(islice(asked.items(), first, first + ASKED_AT_ONCE)))
             await asyncio.sleep(0 if behind else TAIL_SECONDS)
 
-    def _hand_out(self, job_id: str, asked: int, news: Found) -> None:
-        # Somebody may have left, or joined at an earlier place, while the database was asked.
-        if job_id not in self._places or not (news.entries or news.drained):
-            return
-        behind = self._places[job_id] < asked
-        if news.entries and not behind:
-            self._places[job_id] = news.entries[-1].seq
-        for stream in self._streams[job_id]:
-            if behind and stream.place < asked:
-                continue
-            stream.news.put_nowait(news)
+    async def _ask(self, asked: dict[str, Channel]) -> bool:
+        """Tell the streams of some jobs what is new; whether there is more at once."""
+        try:
+            found = await self.read({job_id: channel.place for job_id, channel in asked.items()})
+        except DBAPIError as error:
+            log.warning("the database does not answer: %s", error.orig)
+            return False
+        for job_id, news in found.items():
+            if news.entries or news.drained:
+                await self._tell(asked[job_id], news)
+        return any(len(news.entries) == BATCH for news in found.values())
+
+    async def _tell(self, channel: Channel, news: Found) -> None:
+        channel.add(news)
+        for stream in tuple(channel.streams):
+            stream.wake()
+            self._woken += 1
+            if self._woken % WOKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)

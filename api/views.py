@@ -25,7 +25,9 @@ class Page(BaseModel, Generic[Entry]):
 class QueueView(BaseModel):
     """Where a queued job stands."""
 
-    position: int | None = Field(None, description="1 is next; null when not queued, and in lists", examples=[1])
+    position: int | None = Field(
+        None, description="1 is next, by turns; null when not queued, and in lists", examples=[1]
+    )
     waiting_for: str | None = Field(None, examples=["no GPU worker is online"])
 
 
@@ -88,7 +90,7 @@ class JobView(BaseModel):
     trial: int | None = Field(description="which setting of the study, from 1; null outside of studies")
     repeat: int | None = Field(description="which run or fold of that setting, from 0")
     status: Status
-    requested: str | None = Field(description="what its owner asked of the running attempt: cancel, or null")
+    requested: str | None = Field(description="what its owner asked and a worker has yet to do: cancel, pause, or null")
     is_terminal: bool
     attempt: int
     spec: dict[str, Any]

@@ -24,7 +24,7 @@ LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 class LoadFailed(RuntimeError):
-    """A server that did not answer, or with something else than 200."""
+    """A server that did not answer, or with something else than success."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ class Connection:
         self.socket.sendall(request)
 
     def receive(self) -> bool:
-        """Take what has come; whether the answer is now complete. Raises LoadFailed unless it is a 200."""
+        """Take what has come; whether the answer is now complete. Raises LoadFailed unless it is a success."""
         piece = self.socket.recv(PIECE)
         self.answer = self.answer + piece if self.answer else piece
         if not piece:
             raise LoadFailed(f"The server closed the connection after {self.answer[:200]!r}.")
         if not is_complete(self.answer):
             return False
-        if not self.answer.startswith(b"HTTP/1.1 200"):
+        if not self.answer.startswith(b"HTTP/1.1 2"):
             raise LoadFailed(f"The server answered {self.answer[:500]!r}.")
         return True
 
@@ -85,9 +85,11 @@ class Connection:
         self.socket.close()
 
 
-def request_bytes(port: int, path: str, body: bytes = b"", content_type: str = "") -> bytes:
+def request_bytes(port: int, path: str, body: bytes = b"", content_type: str = "", key: str = "") -> bytes:
     """An HTTP/1.1 request: GET, or POST when there is a body."""
     head = f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\nAccept: */*\r\n"
+    if key:
+        head += f"Authorization: Bearer {key}\r\n"
     if body:
         head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body
@@ -136,7 +138,7 @@ def load(port: int, request: bytes, concurrency: int, seconds: float) -> Load:
     After `seconds`, or a million requests, nothing new is sent, and what is on its way is waited for.
 
     Raises:
-        LoadFailed: an answer that is not 200, or none.
+        LoadFailed: an answer that is not a success, or none.
     """
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())

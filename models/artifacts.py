@@ -105,11 +105,17 @@ class ArtifactStore:
             raise Corrupted("The file is not what was stored: its checksum differs.")
         return data
 
-    def keys(self, prefix: str) -> list[str]:
-        """Every key below `prefix`, or `prefix` itself, sorted."""
+    @property
+    def folder(self) -> Path | None:
+        """The folder of this machine in which everything is; None for a bucket."""
+        return self._folder
+
+    def keys(self, prefix: str, *, unfinished: bool = False) -> list[str]:
+        """Every key below `prefix`, or `prefix` itself, sorted; with `unfinished` also what was never written whole."""
         with self._answering():
             found = self._find(f"{self._root}/{prefix}")
-        return sorted(path.removeprefix(f"{self._root}/") for path in found if not path.endswith(".part"))
+        keys = (path.removeprefix(f"{self._root}/") for path in found)
+        return sorted(key for key in keys if unfinished or not key.endswith(".part"))
 
     def delete(self, prefix: str) -> None:
         """Remove everything below `prefix`, or `prefix` itself; nothing there is fine."""

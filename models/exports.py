@@ -1,5 +1,6 @@
 """A job's model in another format: the files it can become, and the jobs that make them."""
 
+from collections.abc import Callable
 from typing import get_args
 
 from sqlalchemy import ColumnElement, and_, select
@@ -30,14 +31,17 @@ FORMATS: dict[str, ExportFormat] = {file_of(each): each for each in get_args(Exp
 """The format of each file that is made when somebody asks for it."""
 
 
-def with_source(session: Session, spec: JobSpec) -> JobSpec:
-    """The spec, whose `export` names a job that has a model of the spec's data set. Raises SpecError."""
+def with_source(session: Session, spec: JobSpec, sees: Callable[[str | None], bool]) -> JobSpec:
+    """The spec, whose `export` names a job that has a model of the spec's data set, of an owner that `sees` allows.
+
+    Raises SpecError.
+    """
     if spec.export is None:
         return spec
     path, wanted = ("export", "job"), spec.export.job
     source = session.get(Job, wanted)
     problem: Problem | None = None
-    if source is None:
+    if source is None or not sees(source.owner):
         problem = problem_at(path, "not_found", "there is no such job", wanted)
     elif not has_model(session, source.id):
         problem = problem_at(path, "invalid", f"must be a job with a model; this one is {source.status}", wanted)

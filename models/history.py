@@ -14,6 +14,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from models.database import Base, Database, now
 
 PAGE = 2_000
+MOST_SEQ = 2**31 - 1  # what a number of the database can be
 MAIN_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
@@ -116,11 +117,15 @@ def epochs_after(session: Session, job_id: str, after: int, limit: int) -> list[
     return list(session.scalars(query))
 
 
-def history_after(session: Session, job_id: str, after: int, limit: int) -> list[Epoch | Event]:
-    """The job's epochs and events whose `seq` is beyond `after`, merged in order, at most `limit`."""
-    query = select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq).limit(limit)
-    both: Iterable[Epoch | Event] = (*epochs_after(session, job_id, after, limit), *session.scalars(query))
-    return sorted(both, key=lambda row: row.seq)[:limit]
+def history_after(session: Session, job_id: str, after: int, limit: int, upto: int = MOST_SEQ) -> list[Epoch | Event]:
+    """The job's epochs and events whose `seq` is beyond `after`, and not beyond `upto`, in order, at most `limit`."""
+    epochs = epochs_after(session, job_id, after, limit)
+    if not (epochs and epochs[-1].seq >= upto and epochs[-1].seq == after + len(epochs)):
+        query = select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq).limit(limit)
+        both: Iterable[Epoch | Event] = (*epochs, *session.scalars(query))
+    else:
+        both = epochs  # each number from `after` on is an epoch's: there is no event among them
+    return sorted((row for row in both if row.seq <= upto), key=lambda row: row.seq)[:limit]
 
 
 def every_epoch(database: Database, job_id: str) -> Iterator[Epoch]:

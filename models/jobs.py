@@ -1,6 +1,6 @@
 """The job: its row, the law of its statuses, and the few guarded statements through which it ever changes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +16,7 @@ from sqlalchemy import (
     cast,
     delete,
     func,
-    literal,
+    insert,
     or_,
     select,
     update,
@@ -27,6 +27,7 @@ from models.database import Base, now
 from models.history import EpochResult, Event, split_nonfinite
 from models.ids import new_id
 from models.spec import JobSpec
+from models.spec.summary import memory_mb
 from models.studies import Study
 
 
@@ -108,7 +109,7 @@ class Job(Base):
         Index(None, "dataset", "id"),
         Index(None, "owner", "id"),
         Index(None, "study_id", "id"),
-        Index("ix_jobs_queue", "status", "owner", "priority", "id"),
+        Index("ix_jobs_queue", "status", "owner", "priority", "id", "device", "memory_mb"),
         Index("ix_jobs_study_id_trial_repeat", "study_id", "trial", "repeat", unique=True),
     )
 
@@ -147,6 +148,7 @@ def create(
         priority=spec.priority,
         spec=spec.model_dump(mode="json"),
         epochs=spec.planned_epochs,
+        memory_mb=memory_mb(spec),
         study_id=study_id,
         trial=trial,
         repeat=repeat,
@@ -154,8 +156,11 @@ def create(
     )
     session.add(job)
     session.flush()
-    set_tags(session, job.id, job.tags)
-    session.add(Event(job_id=job.id, seq=1, attempt=0, type="state", data={"status": Status.QUEUED}))
+    if job.tags:
+        set_tags(session, job.id, job.tags)
+    # Past the session, which would take as long again as for the job itself.
+    first = {"job_id": job.id, "seq": 1, "attempt": 0, "type": "state", "data": {"status": Status.QUEUED}}
+    session.execute(insert(Event.__table__).values(first))  # type: ignore[arg-type]
     return job
 
 
@@ -196,6 +201,8 @@ def move(
         statement = statement.where(Job.heartbeat == at_heartbeat)
     if to in TERMINAL:
         values |= {"finished_at": now(), "requested": None, "phase": None}
+    if to == Status.PAUSED:
+        values |= {"worker": None, "phase": None, "requested": None}
     if to == Status.QUEUED:
         values |= {"worker": None, "phase": None}
     statement = statement.values(status=to, last_seq=Job.last_seq + 1, heartbeat=Job.heartbeat + 1, **values)
@@ -224,12 +231,6 @@ def claim(session: Session, job_id: str, worker: str) -> Job | None:
         started_at=func.coalesce(Job.started_at, now()),
     )
     return session.get(Job, job_id, populate_existing=True) if taken else None
-
-
-def waiting(session: Session, devices: Collection[str], most: int) -> Sequence[Job]:
-    """The queued jobs of these devices that should go next: by priority, then by age."""
-    query = select(Job).where(Job.status == Status.QUEUED, Job.device.in_(devices))
-    return session.scalars(query.order_by(Job.priority.desc(), Job.id).limit(most)).all()
 
 
 def beat(session: Session, job_id: str, attempt: int) -> bool:
@@ -288,27 +289,6 @@ def record_event(session: Session, job_id: str, attempt: int, type_: str, data: 
         return False
     session.add(Event(job_id=job_id, seq=seq, attempt=attempt, type=type_, data=data))
     return True
-
-
-def request_cancel(session: Session, job_id: str, keep_model: bool) -> Literal["cancelled", "requested"] | None:
-    """Cancel a job that no worker has, or ask the worker that has it; None from a status that cannot.
-
-    Who asks twice, once with `keep_model`, has the model kept.
-    """
-    if move(session, job_id, Status.CANCELLED, sources=frozenset({Status.QUEUED, Status.PAUSED})):
-        return "cancelled"
-    statement = (
-        update(Job)
-        .where(Job.id == job_id, Job.status == Status.RUNNING)
-        .values(requested="cancel", keep_model=or_(Job.keep_model, literal(keep_model)), last_seq=Job.last_seq + 1)
-        .returning(Job.last_seq, Job.attempt)
-    )
-    row = session.execute(statement).one_or_none()
-    if row is None:
-        return None
-    data = {"status": Status.RUNNING, "requested": "cancel"}
-    session.add(Event(job_id=job_id, seq=row.last_seq, attempt=row.attempt, type="state", data=data))
-    return "requested"
 
 
 def forget_version(session: Session, job_id: str, reason: str) -> None:

@@ -1,5 +1,6 @@
 """What a spec refers to - a model version, a job's epoch - looked up and fixed when the job is submitted."""
 
+from collections.abc import Callable
 from typing import NoReturn
 
 from sqlalchemy import select
@@ -16,13 +17,21 @@ from models.spec.kept_epochs import file_of
 from models.spec.problems import Path, problem_at
 from models.spec.shapes import trace
 
+Sees = Callable[[str | None], bool]
+"""Whether jobs of this owner may be referred to; all others are as if they were not there."""
 
-def with_references(session: Session, spec: JobSpec) -> JobSpec:
+
+def everybody(_: str | None) -> bool:
+    """Whoever it is."""
+    return True
+
+
+def with_references(session: Session, spec: JobSpec, sees: Sees = everybody) -> JobSpec:
     """The spec with everything that it refers to looked up and fixed. Raises SpecError."""
-    return exports.with_source(session, with_members(session, with_initial_weights(session, spec)))
+    return exports.with_source(session, with_members(session, with_initial_weights(session, spec, sees)), sees)
 
 
-def with_initial_weights(session: Session, spec: JobSpec) -> JobSpec:
+def with_initial_weights(session: Session, spec: JobSpec, sees: Sees = everybody) -> JobSpec:
     """The spec whose `initial_weights` name one version or epoch that exists and has something to give.
 
     Raises:
@@ -34,7 +43,7 @@ def with_initial_weights(session: Session, spec: JobSpec) -> JobSpec:
         case FromModel(model=ref):
             source, fixed = _source_version(session, ref)
         case FromJob() as fixed:
-            source = _source_job(session, fixed)
+            source = _source_job(session, fixed, sees)
     if not _sizes(spec).items() & _sizes(source).items():
         mine, theirs = (", ".join(_sizes(each)) for each in (spec, source))
         detail = f"no layer has the name, type and size of one there: here are {mine}, there {theirs}"
@@ -53,9 +62,9 @@ def _source_version(session: Session, ref: str) -> tuple[JobSpec, FromModel]:
     return spec, FromModel(model=f"{version.name}:{version.version}")
 
 
-def _source_job(session: Session, wanted: FromJob) -> JobSpec:
+def _source_job(session: Session, wanted: FromJob, sees: Sees) -> JobSpec:
     job = session.get(Job, wanted.job)
-    if job is None:
+    if job is None or not sees(job.owner):
         _refuse(("initial_weights", "job"), "not_found", "there is no such job", wanted.job)
     if job.kind != "train":
         _refuse(("initial_weights", "job"), "invalid", f"must be a training, not of the kind {job.kind}", wanted.job)

@@ -123,7 +123,7 @@ def add_version(session: Session, version: ModelVersion) -> ModelVersion:
 
 def delete_version(session: Session, version: ModelVersion) -> list[str]:
     """Remove a version unless aliases point to it, which are returned; its number is not given again, its job stays."""
-    _touch(session, version.name)
+    touch(session, version.name)
     holding = [alias for alias, number in aliases(session, version.name).items() if number == version.version]
     if not holding:
         session.execute(delete(ModelVersion).where(ModelVersion.id == version.id))
@@ -135,7 +135,7 @@ def move_alias(session: Session, name: str, alias: str, version: int | None) -> 
 
     For `champion`, nothing means: the best version again. A move to where it stands already leaves no trace.
     """
-    _touch(session, name)
+    touch(session, name)
     if version is not None and resolve(session, f"{name}:{version}") is None:
         return False
     if aliases(session, name).get(alias) != version:
@@ -162,7 +162,7 @@ def revisions(session: Session) -> dict[str, int]:
     return {model.name: model.revision for model in session.scalars(select(Model))}
 
 
-def _touch(session: Session, name: str) -> None:
+def touch(session: Session, name: str) -> None:
     """Show in `revisions` that the model changes, after whoever is changing it just now."""
     session.execute(update(Model).where(Model.name == name).values(revision=Model.revision + 1))
 
@@ -191,14 +191,17 @@ def _pinned(session: Session, name: str, alias: str) -> int | None:
     return session.scalars(query.order_by(AliasMove.id.desc()).limit(1)).one_or_none()
 
 
-def names(session: Session) -> list[str]:
-    """Every model's name, sorted."""
-    return list(session.scalars(select(ModelVersion.name).distinct().order_by(ModelVersion.name)))
+def names(session: Session, after: str = "", most: int | None = None) -> list[str]:
+    """The models' names beyond `after`, sorted; all of them, or the first `most`."""
+    query = select(ModelVersion.name).where(ModelVersion.name > after).distinct().order_by(ModelVersion.name)
+    return list(session.scalars(query.limit(most)))
 
 
-def versions(session: Session, name: str, most: int | None = None) -> Sequence[ModelVersion]:
-    """All versions of a model, or the `most` newest, newest first."""
+def versions(session: Session, name: str, most: int | None = None, before: int | None = None) -> Sequence[ModelVersion]:
+    """All versions of a model, or the `most` newest, newest first; with `before` of those with lower numbers."""
     query = select(ModelVersion).where(ModelVersion.name == name).order_by(ModelVersion.version.desc())
+    if before is not None:
+        query = query.where(ModelVersion.version < before)
     return session.scalars(query.limit(most)).all()
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Row, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from models import jobs, studies
+from models import jobs, requests, studies
 from models.history import MAIN_METRICS, Epoch
 from models.jobs import TERMINAL, Job, Status
+from models.limits import check_parameters
 from models.references import with_references
 from models.spec import SpecError
 from models.spec.study import StudySpec
@@ -101,11 +102,14 @@ def is_due(session: Session, study_id: str) -> bool:
     return study is not None and study.status == StudyStatus.RUNNING and bool(_plan(session, study))
 
 
-def advance(session: Session, study_id: str, proposal: Proposal | None = None) -> Step:
+def advance(
+    session: Session, study_id: str, proposal: Proposal | None = None, most_parameters: int | None = None
+) -> Step:
     """Move a running study on, in one transaction: settle trials that ended, make the next jobs, end the study.
 
     The study's row is held meanwhile, so of two processes one does it; what is there already is not made again. The
-    caller commits, then rings for the jobs that were made.
+    caller commits, then rings for the jobs that were made. A setting whose network has more than `most_parameters`
+    fails.
     """
     study = studies.hold(session, study_id)
     if study is None:
@@ -116,7 +120,7 @@ def advance(session: Session, study_id: str, proposal: Proposal | None = None) -
     plan = _plan(session, study)
     for number, found in plan.settle.items():
         _settle(session, study, number, found)
-    created = _create(session, study, asked, plan.missing) if plan.missing else []
+    created = _create(session, study, asked, plan.missing, most_parameters) if plan.missing else []
     if plan.over:
         studies.end(session, study.id, _outcome(session, study.id))
     # A trial that turned out to be impossible leaves its place to another at the next step.
@@ -136,7 +140,7 @@ def cancel(session: Session, study_id: str) -> list[tuple[str, int]] | None:
     studies.cancel_trials(session, study_id)
     query = select(Job.id, Job.attempt).where(Job.study_id == study_id, Job.status.not_in(TERMINAL))
     active = [(row.id, row.attempt) for row in session.execute(query)]
-    return [(job_id, tries) for job_id, tries in active if jobs.request_cancel(session, job_id, False) == "cancelled"]
+    return [(job_id, tries) for job_id, tries in active if requests.request_cancel(session, job_id, False) == "done"]
 
 
 def _run(row: Row[Any], objective: str) -> Run:
@@ -196,7 +200,13 @@ def _add(session: Session, study: Study, asked: StudySpec, proposal: Proposal) -
         studies.add_trials(session, study.id, asked, [proposal.setting], first=proposal.number)
 
 
-def _create(session: Session, study: Study, asked: StudySpec, missing: Sequence[tuple[int, int]]) -> list[Job]:
+def _create(
+    session: Session,
+    study: Study,
+    asked: StudySpec,
+    missing: Sequence[tuple[int, int]],
+    most_parameters: int | None,
+) -> list[Job]:
     numbers = {number for number, _ in missing}
     rows = select(Trial.number, Trial.setting, Trial.label).where(Trial.study_id == study.id, Trial.number.in_(numbers))
     settings: dict[int, tuple[Setting, str]] = {row.number: (row.setting, row.label) for row in session.execute(rows)}
@@ -211,6 +221,8 @@ def _create(session: Session, study: Study, asked: StudySpec, missing: Sequence[
             also["model"] = model_name(study)
         try:
             spec = with_references(session, base.spec_of(setting, repeat, **also))
+            if most_parameters is not None:
+                check_parameters(spec, most_parameters)
         except (SpecError, ValueError) as error:
             problem = f"{INVALID}{error}"[:1000]
             studies.end_trial(session, study.id, number, TrialStatus.FAILED, problem=problem)

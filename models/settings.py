@@ -1,9 +1,10 @@
 """The deployment's settings: environment variables with the prefix TRAINYARD_ become one frozen object."""
 
 import ipaddress
+import re
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -38,6 +39,9 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), description="keys, separated by commas")
     insecure: bool = Field(False, description="allow an address beyond loopback without keys")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), description="further Host names to answer to")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="other origins whose pages a browser lets ask, such as https://lab.example, separated by commas"
+    )
     max_body_mb: float = Field(32, gt=0, description="largest request body in MB")
     default_model: str = Field("", description="the model that /predict asks; else mnist, else digits")
     model_cache_mb: float = Field(512, gt=0, description="memory for models kept ready to predict, in MB")
@@ -45,12 +49,41 @@ class Settings(BaseSettings):
     ring_seconds: float = Field(
         5, gt=0, description="a queued job that an idle worker ignores for so long is rung again"
     )
+    max_job_seconds: float = Field(0, ge=0, description="no job trains for longer, whatever its spec says; 0 for ever")
+    max_running: int = Field(0, ge=0, description="how many jobs of one owner may run at once; 0 for any number")
+    max_queued: int = Field(20_000, ge=0, description="how many jobs of one owner may wait; 0 for any number")
+    max_parameters: int = Field(50_000_000, ge=1, description="the most parameters that a network may have")
+    min_free_mb: float = Field(500, ge=0, description="new jobs are refused while the disk has less room, in MB")
+    rate_limit: str = Field(
+        "",
+        description="requests of one owner, or address, to one API process, such as 600/minute; off for any number; "
+        "6000/minute where there are keys and off without when unset",
+    )
+    idempotency_hours: float = Field(
+        24, gt=0, le=8760, description="so long a request with an Idempotency-Key is answered as the first time"
+    )
+    retention_days: float = Field(
+        0, ge=0, le=36500, description="failed and cancelled jobs are deleted so long after their end; 0 for never"
+    )
+    housekeeping_seconds: float = Field(3600, gt=0, description="between looks for files that nobody needs any more")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: Literal["text", "json"] = Field("text", description="text, or json: an object a line")
+    access_log: bool = Field(False, description="log each request; at log level DEBUG that is done anyway")
 
-    @field_validator("api_keys", "allowed_hosts", mode="before")
+    @field_validator("api_keys", "allowed_hosts", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if re.fullmatch(r"https?://[a-z0-9.\-_\[\]:]+", origin) is None:
+                raise ValueError(
+                    "an origin is written as a browser sends it: scheme, name in small letters and port, nothing behind"
+                )
+        return value
 
     @cached_property
     def database(self) -> str:

@@ -38,7 +38,7 @@ def polynomial(degree: int, samples: int, noise: float, seed: int) -> tuple[Floa
     `noise` is the standard deviation of the normal number added to each y; every x is drawn before the noise.
     """
     random = np.random.RandomState(seed)
-    x = random.uniform(0.0, POLYNOMIAL_END, (samples, 1))
+    x = random.uniform(0.0, POLYNOMIAL_END, (samples, 1))  # nosec B311 # data, no secret
     y = curve(degree, x) + noise * random.standard_normal((samples, 1))
     return x.astype(np.float32), y.astype(np.float32)
 

@@ -36,6 +36,8 @@ class Worker(Base):
     libraries: Mapped[dict[str, Any]] = mapped_column(default=dict)
     memory_mb: Mapped[int | None] = mapped_column(Integer)
     used_memory_mb: Mapped[int | None] = mapped_column(Integer)
+    waits_for: Mapped[str | None]
+    oom_kills: Mapped[int | None] = mapped_column(Integer)
     started_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -16,11 +16,15 @@ from migrations.__main__ import upgrade
 from models.database import Database
 from models.messages import filesystem_broker
 from models.settings import Settings
+from tests.factories.examples import examples
 from tests.servers import free_port, make_bucket, postgres_server, redis_server, s3_server
 
 # A shared machine may be slow for a moment: no example fails for its time, and pytest's own limit still holds.
 hypothesis.settings.register_profile(
-    "trainyard", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "trainyard",
+    deadline=None,
+    max_examples=examples(100),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("trainyard")
 

@@ -4,64 +4,37 @@ What a container would give, a process gets here: the service's environment and 
 /data, and the addresses of this machine.
 """
 
+import contextlib
 import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-import yaml
 from sqlalchemy import make_url
 
 from models.settings import Settings
+from tests.compose import COMPOSE, GIVEN, ROOT, SERVICES, Yard, command_of, interpolated, seconds
 from tests.conftest import _postgres_database
-from tests.servers import free_port, postgres_folder, running, wait_until
-from trainyard import broker
+from tests.servers import free_port, postgres_folder, wait_until
+from trainyard import Client, broker
+from trainyard.errors import Unreachable
 
-ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "docker-compose.yml").read_text()
-COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LASTING = sorted(SERVICES.keys() - {"migrate"})
 OUR_OWN = sorted(name for name, service in SERVICES.items() if "build" in service)
-GIVEN = {"POSTGRES_PASSWORD": "a test's own"}
-REFERENCE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?P<kind>:-|:\?)(?P<rest>[^}]*)\})")
 SMALL_JOB = {
     "dataset": "digits",
     "network": {"layers": ["flatten", {"type": "dense", "units": 10, "activation": "softmax"}]},
     "epochs": 3,
     "device": "cpu",
 }
-
-
-def interpolated(value: str, given: dict[str, str]) -> str:
-    """`value` as Compose would read it: `${NAME:-default}`, `${NAME:?what to do}`, and `$$` for a dollar."""
-
-    def replace(match: re.Match[str]) -> str:
-        if match["name"] is None:
-            return "$"
-        if match["kind"] == ":?" and not given.get(match["name"]):
-            raise LookupError(match["rest"])
-        return given.get(match["name"]) or match["rest"]
-
-    return REFERENCE.sub(replace, value)
-
-
-def command_of(name: str) -> list[str]:
-    return [interpolated(word, GIVEN) for word in SERVICES[name]["command"]]
-
-
-def seconds(span: str) -> float:
-    assert span.endswith("s"), f"write it in seconds: {span}"
-    return float(span.removesuffix("s"))
 
 
 # What the file says.
@@ -161,74 +134,17 @@ def test_the_page_on_deployment_shows_the_same_commands() -> None:
     for name in ("migrate", "api", "worker-cpu", "worker-gpu"):
         command = " ".join(command_of(name)).replace("0.0.0.0", "127.0.0.1")
         assert f".venv/bin/{command}" in page
-    names = set(re.findall(r"TRAINYARD_([A-Z_]+)", page)) - {"TEST_POSTGRES_URL"}
+    # Besides settings: where the tests find a server, and by which the command reaches a service.
+    names = set(re.findall(r"TRAINYARD_([A-Z_]+)", page)) - {"TEST_POSTGRES_URL", "URL", "API_KEY"}
     assert {name.lower() for name in names} <= Settings.model_fields.keys()
 
 
 # What its commands do.
 
 
-@dataclass
-class Yard:
-    """The composed services as processes of this machine."""
-
-    folder: Path
-    environment: dict[str, str]
-    addresses: dict[str, str]
-    extra: dict[str, list[str]]
-    url: str
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def of(self, name: str) -> dict[str, str]:
-        """The environment of a service: what Compose would set, and where things are here."""
-        named = {key: interpolated(value, GIVEN) for key, value in SERVICES[name].get("environment", {}).items()}
-        here = {key: re.sub(r"(^|//)/data", rf"\g<1>{self.folder}", value) for key, value in named.items()}
-        return self.environment | here | {key: self.addresses[key] for key in here.keys() & self.addresses.keys()}
-
-    def moved(self, words: list[str]) -> list[str]:
-        """A command with this machine's addresses in it."""
-        port = self.url.rpartition(":")[2]
-        return [re.sub(r"\b8000\b", port, word).replace("0.0.0.0", "127.0.0.1") for word in words]
-
-    @contextmanager
-    def started(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
-        """The service's command, running; its output is in the folder."""
-        command = [*self.moved(command_of(name)), *self.extra.get(name, [])]
-        command[0] = self.found(command[0])
-        with (
-            (self.folder / f"{name}.log").open("wb") as log,
-            running(command, cwd=self.folder, env=self.of(name), stdout=log, stderr=log) as process,
-        ):
-            self.processes[name] = process
-            yield process
-
-    def check(self, name: str) -> subprocess.CompletedProcess[str]:
-        """The service's health check, run once as Docker would."""
-        kind, *words = (interpolated(word, GIVEN) for word in SERVICES[name]["healthcheck"]["test"])
-        command = ["sh", "-c", *words] if kind == "CMD-SHELL" else self.moved(words)
-        command[0] = self.found(command[0])
-        if name == "redis":
-            command[1:1] = ["-s", str(broker.socket_path(self.folder))]
-        limit = seconds(SERVICES[name]["healthcheck"]["timeout"])
-        return subprocess.run(
-            command, cwd=self.folder, env=self.of(name), capture_output=True, text=True, check=False, timeout=limit
-        )
-
-    def found(self, program: str) -> str:
-        """Where the program is, as the container's own PATH would tell."""
-        path = shutil.which(program, path=self.environment["PATH"])
-        if path is None:
-            pytest.skip(f"{program} is not on this machine")
-        return path
-
-    def log(self, name: str) -> str:
-        """What the service wrote."""
-        return (self.folder / f"{name}.log").read_text()
-
-
 @pytest.fixture(scope="module")
 def yard(postgres_url: str, redis_url: str) -> Iterator[Yard]:
-    """Everything of the file that runs, started in its order, until a worker of each kind is warm.
+    """Everything of the file that runs, started in its order, until a worker of each kind is warm; and a second API.
 
     Where there is no Redis, `redis_url` skips; what runs here is the file's own.
     """
@@ -254,15 +170,18 @@ def yard(postgres_url: str, redis_url: str) -> Iterator[Yard]:
             },
             extra={"redis": ["--port", "0", "--unixsocket", str(broker.socket_path(folder))]},
             url=f"http://127.0.0.1:{free_port()}",
+            second_url=f"http://127.0.0.1:{free_port()}",
         )
         stack.enter_context(composed.started("redis"))
         wait_until(lambda: composed.check("redis").returncode == 0, "Redis")
         with composed.started("migrate") as migrate:
-            assert migrate.wait(timeout=30) == 0, composed.log("migrate")
+            assert migrate.wait(timeout=120) == 0, composed.log("migrate")
         for name in ("api", "worker-cpu", "worker-gpu"):
             stack.enter_context(composed.started(name))
+        stack.enter_context(composed.started("api", composed.second_url))
         try:
-            wait_until(lambda: len(warm_workers(composed)) == 2, "a warm worker of each kind", 90)
+            wait_until(lambda: len(warm_workers(composed)) == 2, "a warm worker of each kind", 150)
+            wait_until(lambda: answers(composed.second_url), "the second API")
         except TimeoutError as late:
             late.add_note("\n".join(f"{name}: {composed.log(name)}" for name in ("api", "worker-cpu", "worker-gpu")))
             raise
@@ -275,6 +194,13 @@ def warm_workers(yard: Yard) -> list[dict[str, Any]]:
     except httpx2.TransportError:
         return []
     return [worker for worker in workers if worker["status"] != "starting"]
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/livez").status_code == 200
+    except httpx2.TransportError:
+        return False
 
 
 def read(yard: Yard, path: str) -> Any:
@@ -321,6 +247,73 @@ def test_a_job_is_trained_and_its_model_answers(yard: Yard) -> None:
     assert sum(prediction["probabilities"]) == pytest.approx(1, abs=1e-3)
     # Written through the artifacts URL of the file, in the folder that API and workers share.
     assert list((yard.folder / "artifacts").rglob("model.onnx"))
+
+
+class Follower(threading.Thread):
+    """Follows a job's events at one API, and at another from where that broke off."""
+
+    def __init__(self, urls: list[str], job: str) -> None:
+        super().__init__(daemon=True)
+        self.urls, self.job = urls, job
+        self.events: list[dict[str, Any]] = []
+        self.start()
+
+    def run(self) -> None:
+        for url in self.urls:
+            after = self.events[-1]["seq"] if self.events else 0
+            with Client(url) as client, contextlib.suppress(Unreachable):
+                for event in client.events(self.job, after=after, patience=0):
+                    self.events.append(event)
+                return
+
+    def epochs(self) -> int:
+        """How many epochs it saw."""
+        return sum(event["event"] == "epoch" for event in self.events)
+
+    def saw_all(self) -> bool:
+        """Whether it came to the job's end and saw each event once, in order."""
+        self.join(timeout=20)
+        seqs = [event["seq"] for event in self.events]
+        last = self.events[-1]["data"].get("status")
+        return not self.is_alive() and seqs == list(range(1, len(seqs) + 1)) and last == "cancelled"
+
+
+def test_two_apis_and_two_workers_are_one_service(yard: Yard) -> None:
+    """A job given to one API is followed, cancelled and asked at the other; each worker takes one of two."""
+    with Client(yard.url) as one, Client(yard.second_url) as two:
+        endless = SMALL_JOB | {"device": "auto", "epochs": 100_000}
+        given = [(api, other, api.submit(endless)["id"]) for api, other in ((one, two), (two, one))]
+        followers = [Follower([other.base_url], job) for _, other, job in given]
+        wait_until(lambda: all(follower.epochs() > 1 for follower in followers), "epochs of both jobs at once", 60)
+        assert {worker["status"] for worker in two.workers()} == {"busy"}
+        for _, other, job in given:
+            other.cancel(job, keep_model=True)
+        for api, _, job in given:
+            ended = api.wait(job, timeout=60, check=False)
+            assert (ended["status"], ended["attempt"], ended["model"] is not None) == ("cancelled", 1, True)
+        assert all(follower.saw_all() for follower in followers)
+        picture = ROOT / "examples" / "digits" / "0.png"
+        for _, _, job in given:
+            first, second = (api.predict(picture, job=job)["predictions"] for api in (one, two))
+            assert first == second
+
+
+def test_when_one_api_is_killed_the_other_carries_on_with_what_it_accepted(yard: Yard) -> None:
+    """A follower of the one goes on at the other; started again, it knows what happened meanwhile."""
+    with Client(yard.url) as one, Client(yard.second_url) as two:
+        job = two.submit(SMALL_JOB | {"epochs": 100_000})["id"]
+        follower = Follower([yard.second_url, yard.url], job)
+        wait_until(lambda: follower.epochs() > 0, "an epoch", 60)
+        yard.processes[yard.second_url].kill()
+        seen = follower.epochs()
+        wait_until(lambda: follower.epochs() > seen + 1, "more epochs at the other API", 60)
+        assert not answers(yard.second_url)
+        one.cancel(job)
+        assert one.wait(job, timeout=60, check=False)["status"] == "cancelled"
+        assert follower.saw_all()
+        with yard.started("api", yard.second_url):
+            wait_until(lambda: answers(yard.second_url), "the API that was started again")
+            assert two.job(job)["status"] == "cancelled"
 
 
 def test_a_worker_that_is_stopped_hands_its_job_back_in_time_and_is_no_longer_well(yard: Yard) -> None:

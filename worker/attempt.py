@@ -7,10 +7,10 @@ from typing import Any
 import tensorflow as tf
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from models import jobs
+from models import jobs, turns
 from models.artifacts import StoreUnavailable, drop_checkpoints
 from models.history import EpochResult
-from models.jobs import FailureKind, Status
+from models.jobs import FailureKind, Job, Status
 from models.spec import JobSpec
 from models.spec.training import EarlyStopping as EarlyStoppingSpec
 from models.spec.training import ReduceOnPlateau, rises
@@ -28,35 +28,47 @@ from worker.rehearsal import check_precision, chunks_of, rehearse
 from worker.results import Learned, finish
 from worker.slot import Slot
 
+TAKEN_BACK = "what was asked has changed meanwhile: the next attempt goes on"
 log = logging.getLogger(__name__)
 
 
 def try_next(slot: Slot) -> None:
-    """See to the job that should go next, whichever job the message was about; nothing happens when none waits.
+    """See to the jobs that should go next, whichever job the message was about, until there is none left to take.
 
     Messages get lost and come late: went each worker by them, a job whose message was lost would wait behind younger
-    and less urgent ones for as long as there are any.
+    and less urgent ones for as long as there are any. And a job that may begin only now that another of its owner's has
+    ended has no message left. A worker that has grown large leaves the rest, so as to begin anew.
     """
-    while True:
+    while not slot.stopping:
+        able, most = slot.able, slot.settings.max_running
         with slot.database.read() as session:
-            first = [job.id for job in jobs.waiting(session, slot.devices, 1)]
-        if not first or try_job(slot, *first):
-            return
+            if turns.next_job(session, able, most) is None:
+                return
+        with slot.database.write() as session:
+            job = turns.take(session, slot.name, able, most)
+        if job is not None:
+            _see_to(slot, job)
+            if slot.worn:
+                return
 
 
 def try_job(slot: Slot, job_id: str) -> bool:
-    """Claim `job_id` and see it to its end; False, and nothing happens, when somebody else has it."""
+    """Claim `job_id`, though it be another's turn, and see it to its end; False when it is not to be had."""
     with slot.database.write() as session:
         job = jobs.claim(session, job_id, slot.name)
     if job is None:
         log.info("%s: not to be had, another worker has it or it ended", job_id)
         return False
+    _see_to(slot, job)
+    return True
+
+
+def _see_to(slot: Slot, job: Job) -> None:
     with slot.running(job.id, job.attempt):
         missing = _see_through(Hold(slot, job))
     clear_leftovers()
     if missing is not None:
         slot.wait_for_store(missing.needed)
-    return True
 
 
 def _see_through(hold: Hold) -> StoreUnavailable | None:
@@ -108,12 +120,7 @@ def _hand_back(hold: Hold, error: StoreUnavailable) -> None:
     # Keras raises what a callback raised anew, without its cause.
     why = error.__cause__ or error.__context__
     log.warning("%s: attempt %d hands the job back: %s (%r)", hold.job.id, hold.job.attempt, error, why)
-    with hold.slot.database.write() as session:
-        wanted = hold.control_in(session)
-        if wanted.requested == "cancel" and not wanted.keep_model:
-            hold.move_in(session, Status.CANCELLED)
-        else:
-            hold.move_in(session, Status.QUEUED, f"{error} The job waits until that is mended.")
+    hold.let_go(f"{error} The job waits until that is mended.")
 
 
 def _fail(hold: Hold, kind: FailureKind, message: str) -> None:
@@ -257,14 +264,13 @@ class Attempt:
 
     def _let_go(self, why: str) -> None:
         """End the attempt without a model."""
-        if why == "stopping":
-            self.hold.move(Status.QUEUED, "the worker stops and hands the job back")
-        elif why == "timeout":
-            limit = f"Received: max_seconds={self.spec.max_seconds}"
+        if why == "timeout" and (limit := self.hold.limit_of(self.spec)) is not None:
             unfinished = "No epoch was" if self.spec.kind == "train" else "The job was not"
-            _fail(self.hold, "timeout", f"{unfinished} finished within max_seconds. {limit}")
-        else:
-            self.hold.move(Status.CANCELLED)
+            _fail(self.hold, "timeout", f"{unfinished} finished within {limit.name}. Received: {limit}")
+            return
+        stops = "the worker stops and hands the job back"
+        # What was asked may have been taken back, or more been asked, since it was seen: what holds now counts.
+        if self.hold.let_go(stops if why == "stopping" else TAKEN_BACK) == Status.CANCELLED:
             _drop_checkpoints(self.hold)
 
 

@@ -106,6 +106,7 @@ class Publisher(keras.callbacks.Callback):
         self._is_training = False
         self._keep_every = kept_every(spec)
         self._monitor = best_monitor(spec)
+        self._limit = hold.limit_of(spec)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch_began = time.monotonic()
@@ -145,8 +146,8 @@ class Publisher(keras.callbacks.Callback):
         if moment - self._looked < LOOK_SECONDS:
             return
         self._looked = moment
-        limit = self._spec.max_seconds
-        if limit is not None and self._progress.seconds + moment - self._epoch_began > limit:
+        limit = self._limit
+        if limit is not None and self._progress.seconds + moment - self._epoch_began > limit.seconds:
             raise Interrupted("timeout")
         self._hold.obey()
 

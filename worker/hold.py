@@ -1,14 +1,16 @@
 """An attempt's hold on its job: every write goes through here and fails once the job is somebody else's."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import jobs, registry
+from models import jobs, registry, requests
 from models.artifacts import Stored
 from models.history import Epoch, EpochResult
 from models.jobs import Control, Job, Phase, Status
+from models.spec import JobSpec
 from models.spec.kept_epochs import file_of
 from worker.slot import Slot
 
@@ -18,11 +20,22 @@ class Fenced(Exception):
 
 
 class Interrupted(Exception):
-    """An attempt ends before its time; `why` is cancel, stopping or timeout."""
+    """An attempt ends before its time; `why` is cancel, pause, stopping or timeout."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
         self.why = why
+
+
+@dataclass(frozen=True)
+class TimeLimit:
+    """How many seconds a job may train, and the name of what says so."""
+
+    seconds: float
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.seconds:g}"
 
 
 class Hold:
@@ -40,6 +53,13 @@ class Hold:
         if wanted is None:
             raise Fenced
         return wanted
+
+    def limit_of(self, spec: JobSpec) -> TimeLimit | None:
+        """The spec's own limit of time or the deployment's, whichever comes first."""
+        own = [] if spec.max_seconds is None else [TimeLimit(spec.max_seconds, "max_seconds")]
+        ours = self.slot.settings.max_job_seconds
+        limits = [*own, *([TimeLimit(ours, "TRAINYARD_MAX_JOB_SECONDS")] if ours else [])]
+        return min(limits, key=lambda limit: limit.seconds, default=None)
 
     def obey(self) -> None:
         """Go on, unless the job's owner or the machine wants otherwise. Raises Interrupted."""
@@ -89,6 +109,14 @@ class Hold:
         with self.slot.database.write() as session:
             self.move_in(session, to, reason, **values)
 
+    def let_go(self, why: str) -> Status:
+        """End the attempt without a result: as the job's owner asked, else back to the queue, with a sentence why."""
+        with self.slot.database.write() as session:
+            to = requests.end_attempt(session, *self._place, why)
+        if to is None:
+            raise Fenced
+        return to
+
     def control_in(self, session: Session) -> Control:
         """What is wanted, and nobody can want anything else before the caller's transaction ends."""
         wanted = jobs.control(session, *self._place, lock=True)
@@ -99,7 +127,9 @@ class Hold:
     def move_in(self, session: Session, to: Status, reason: str | None = None, **values: Any) -> None:
         """Change the job's status in a transaction of the caller's, which fails as a whole when fenced."""
         job_id, attempt = self._place
-        _require(jobs.move(session, job_id, to, by_attempt=attempt, reason=reason, **values))
+        # Not from any other status, however lawful: a paused or queued job has had its attempt taken away.
+        running = requests.RUNNING
+        _require(jobs.move(session, job_id, to, sources=running, by_attempt=attempt, reason=reason, **values))
 
 
 def _require(owned: bool) -> None:

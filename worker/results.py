@@ -21,7 +21,7 @@ from worker.chunks import EVALUATION_BATCH, Measured
 from worker.data import Split
 from worker.diagram import draw_network
 from worker.evaluation import evaluate_classes, evaluate_values
-from worker.hold import Hold
+from worker.hold import Hold, TimeLimit
 from worker.network import build_network, copy_weights
 from worker.slot import library_versions
 
@@ -60,7 +60,8 @@ def finish(hold: Hold, spec: JobSpec, learned: Learned) -> None:
         raise Diverged("On the test set the loss or a metric is not finite.")
     twin = build_network(spec, learned.scaling, serving=True)
     copy_weights(learned.model.network, twin)
-    reasons = Reasons(_reason(learned), f"cancelled after epoch {learned.progress.epoch}, the model was kept")
+    kept = f"cancelled after epoch {learned.progress.epoch}, the model was kept"
+    reasons = Reasons(_reason(learned, hold.limit_of(spec)), kept)
     keep(hold, spec, twin, split, evaluation, evaluation | measure_in_detail(spec, twin, split), reasons)
 
 
@@ -154,8 +155,8 @@ def _share_of_hits(details: dict[str, Any]) -> float | None:
     return float(matrix.trace() / matrix.sum())
 
 
-def _reason(learned: Learned) -> str | None:
+def _reason(learned: Learned, limit: TimeLimit | None) -> str | None:
     epoch = learned.progress.epoch
-    if learned.interrupted == "timeout":
-        return f"max_seconds was reached after epoch {epoch}"
+    if learned.interrupted == "timeout" and limit is not None:
+        return f"{limit.name} was reached after epoch {epoch}"
     return f"early stopping after epoch {epoch}" if learned.progress.stopped_early else None

@@ -11,16 +11,19 @@ from importlib.metadata import version
 from multiprocessing.synchronize import Event
 from typing import Any
 
+from billiard.compat import mem_rss
 from sqlalchemy.exc import DBAPIError
 
-from models import jobs, workers
+from models import jobs, logs, workers
 from models.artifacts import ArtifactStore
 from models.database import Database
 from models.datasets import DATASETS
 from models.ids import new_id
 from models.messages import QUEUES
 from models.settings import Settings
+from models.turns import Able
 from worker import data
+from worker.memory import memory_facts
 
 BEAT_SECONDS = 1.0
 # Between looks whether the artifact store is back: from the first to the second.
@@ -49,6 +52,16 @@ class Slot:
     def devices(self) -> tuple[str, ...]:
         """What a spec may ask for to be trained here."""
         return tuple(device for device, queue in QUEUES.items() if queue in self._queues)
+
+    @property
+    def able(self) -> Able:
+        """What this worker can run."""
+        return Able(self.devices, memory_facts().get("memory_mb"))
+
+    @property
+    def worn(self) -> bool:
+        """Whether Celery has the worker begin anew after the task in progress; it judges by the same number."""
+        return 0 < self.settings.worker_memory_mb * 1000 < mem_rss()
 
     @property
     def stopping(self) -> bool:
@@ -82,7 +95,8 @@ class Slot:
         self._running = (job_id, attempt)
         self._show(status=workers.WorkerStatus.BUSY, job_id=job_id)
         try:
-            yield
+            with logs.about_job(job_id, attempt):
+                yield
         finally:
             self._running = None
             # Where the database is away just now, the next heartbeat makes up for it.
@@ -93,12 +107,12 @@ class Slot:
         """Take no job before a file of `size` bytes can be stored, or the worker is told to end."""
         log.warning("waiting for the artifact store")
         with suppress(DBAPIError):
-            self._show(status=workers.WorkerStatus.STARTING)
+            self._show(status=workers.WorkerStatus.STARTING, waits_for="the artifact store")
         pause = STORE_SECONDS
         while not (self._stopping.wait(pause) or self.store.answers(size)):
             pause = min(2 * pause, LONGEST_STORE_SECONDS)
         with suppress(DBAPIError):
-            self._show(status=workers.WorkerStatus.IDLE)
+            self._show(status=workers.WorkerStatus.IDLE, waits_for=None)
 
     def _announced(self) -> bool:
         try:
@@ -111,7 +125,8 @@ class Slot:
         return True
 
     def _row(self) -> workers.Worker:
-        return workers.Worker(id=self.id, name=self.name, pid=os.getpid(), queues=self._queues, **self._state)
+        state = memory_facts() | self._state
+        return workers.Worker(id=self.id, name=self.name, pid=os.getpid(), queues=self._queues, **state)
 
     def _datasets(self) -> dict[str, Any]:
         found = {
@@ -130,7 +145,7 @@ class Slot:
     def _keep_beating(self) -> None:
         while not self._closed.wait(BEAT_SECONDS):
             try:
-                self._show()
+                self._show(**memory_facts())
                 if (running := self._running) is not None:
                     with self.database.write() as session:
                         jobs.beat(session, *running)

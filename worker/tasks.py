@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 
+from models import logs
 from models.messages import TRAIN_TASK
 from worker.app import app, settings
 
@@ -40,11 +41,12 @@ def _open_slot(**_: Any) -> None:
     """In the child: die with the parent, announce the worker, import TensorFlow, be warm."""
     global _slot
     _die_with_parent()
-    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logs.set_up(settings)
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     from worker.slot import Slot
 
     _slot = Slot(settings, list(app.amqp.queues.consume_from), _stopping)
+    logs.name_worker(_slot.name)
     _slot.announce()
     import worker.attempt  # noqa: F401 - with TensorFlow, which takes seconds; jobs then need not wait for it
 

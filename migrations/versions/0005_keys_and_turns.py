@@ -38,13 +38,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("owner", name=op.f("pk_turns")),
     )
     op.add_column("jobs", sa.Column("memory_mb", sa.Integer(), nullable=True))
-    op.create_index("ix_jobs_queue", "jobs", ["status", "owner", "priority", "id"])
+    op.create_index("ix_jobs_queue", "jobs", ["status", "owner", "priority", "id", "device", "memory_mb"])
     op.add_column("workers", sa.Column("memory_mb", sa.Integer(), nullable=True))
     op.add_column("workers", sa.Column("used_memory_mb", sa.Integer(), nullable=True))
+    op.add_column("workers", sa.Column("waits_for", sa.String(), nullable=True))
+    op.add_column("workers", sa.Column("oom_kills", sa.Integer(), nullable=True))
 
 
 def downgrade() -> None:
     """Take back."""
+    op.drop_column("workers", "oom_kills")
+    op.drop_column("workers", "waits_for")
     op.drop_column("workers", "used_memory_mb")
     op.drop_column("workers", "memory_mb")
     op.drop_index("ix_jobs_queue", "jobs")

@@ -1,5 +1,7 @@
 """What a valid spec amounts to, in numbers: layers, parameters, memory, steps."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, prod
 from typing import assert_never
 
@@ -8,6 +10,7 @@ from pydantic import BaseModel
 
 from models.spec.data import shape_of, split_sizes
 from models.spec.job import JobSpec
+from models.spec.kinds import KINDS_WITHOUT_NETWORK
 from models.spec.schedules import curve_steps, rate_at
 from models.spec.shapes import LayerSummary, trace
 from models.spec.training import (
@@ -23,6 +26,11 @@ from models.spec.training import (
     RmsProp,
     Sgd,
 )
+
+# Measured: what a worker takes that is warm and has no job (TensorFlow 2.21, Keras 3.15, Linux).
+TENSORFLOW_MB = 700
+# Measured with dense networks of 6 and 19 million parameters: 260 at the peak, which is while the ONNX file is made.
+WRITING_BYTES = 200
 
 
 class LearningRatePoint(BaseModel):
@@ -47,31 +55,67 @@ class Summary(BaseModel):
     """The curve in at most 200 points, the first and last step among them; two for a rate that stays."""
 
 
-def summarize(spec: JobSpec) -> Summary:
-    """The numbers of `spec`, which must be valid.
+@dataclass(frozen=True)
+class Memory:
+    """What training holds, in bytes, by what it is for; TensorFlow itself and its workspace come on top."""
 
-    Memory, in bytes: images (one a pixel) and labels (8) of training and validation; 4 for each parameter, for each
-    trainable one's gradient, and for each number the optimizer keeps; and for a batch twice the outputs of all layers
-    (values and their gradients) at 4, or 2 under mixed precision. TensorFlow itself and its workspace come on top.
-    """
-    shape = shape_of(spec.dataset)
-    layers, _ = trace(spec.nodes, shape)
-    parameters = sum(layer.parameters for layer in layers)
-    trainable = sum(layer.trainable_parameters for layer in layers)
-    training, validation = split_sizes(spec.dataset)
-    width = 2 if spec.precision.startswith("mixed") else 4
-    activations = 4 * prod(shape) + 2 * width * sum(prod(layer.output_shape) for layer in layers)
+    data: int
+    """Images (one a pixel) and labels (8) of training and validation."""
+    weights: int
+    """4 for each parameter, for each trainable one's gradient, and for each number the optimizer keeps."""
+    activations: int
+    """For a batch twice the outputs of all layers (values and their gradients) at 4, or 2 under mixed precision."""
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.data + self.weights + self.activations
+
+
+def summarize(spec: JobSpec) -> Summary:
+    """The numbers of `spec`, which must be valid."""
+    layers, _ = trace(spec.nodes, shape_of(spec.dataset))
     return Summary(
         layers=layers,
-        parameters=parameters,
-        trainable_parameters=trainable,
+        parameters=sum(layer.parameters for layer in layers),
+        trainable_parameters=sum(layer.trainable_parameters for layer in layers),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
-        memory_bytes=(training + validation) * (prod(shape) + 8)
-        + 4 * (parameters + trainable * (1 + _slots(spec.optimizer)))
-        + batch_size_of(spec) * activations,
+        memory_bytes=memory_of(spec, layers).total,
         steps_per_epoch=steps_per_epoch(spec),
         learning_rate=_curve(spec),
     )
+
+
+def memory_of(spec: JobSpec, layers: Sequence[LayerSummary]) -> Memory:
+    """What training the network of `spec`, which has these layers, holds."""
+    shape = shape_of(spec.dataset)
+    training, validation = split_sizes(spec.dataset)
+    width = 2 if spec.precision.startswith("mixed") else 4
+    activations = 4 * prod(shape) + 2 * width * sum(prod(layer.output_shape) for layer in layers)
+    parameters = sum(layer.parameters for layer in layers)
+    trainable = sum(layer.trainable_parameters for layer in layers)
+    return Memory(
+        data=(training + validation) * (prod(shape) + 8),
+        weights=4 * (parameters + trainable * (1 + _slots(spec.optimizer))),
+        activations=batch_size_of(spec) * activations,
+    )
+
+
+def memory_mb(spec: JobSpec) -> int | None:
+    """About how much memory (in 1,000,000 bytes) a worker needs for `spec`, TensorFlow included.
+
+    None where that is not known: for kinds without a network of their own, and on a GPU, whose memory is another.
+    """
+    if spec.kind in KINDS_WITHOUT_NETWORK or spec.device == "gpu":
+        return None
+    layers, _ = trace(spec.nodes, shape_of(spec.dataset))
+    whole = memory_of(spec, layers).total + writing_bytes(spec, layers)
+    return min(TENSORFLOW_MB + whole // 1_000_000, 2**31 - 1)  # the most a column holds
+
+
+def writing_bytes(spec: JobSpec, layers: Sequence[LayerSummary]) -> int:
+    """What it takes to write the model that `spec` ends with in its formats, beside what training holds."""
+    return WRITING_BYTES * sum(layer.parameters for layer in layers) if spec.kind == "train" else 0
 
 
 def steps_per_epoch(spec: JobSpec) -> int:

@@ -18,7 +18,7 @@ from sqlalchemy import select
 from api.coordinator import Coordinator
 from api.queue import Doorbell
 from api.sampling import propose
-from models import jobs, runs, studies
+from models import jobs, requests, runs, studies
 from models.database import Database
 from models.jobs import Job, Status
 from models.settings import Settings
@@ -150,14 +150,14 @@ def test_a_run_that_somebody_cancels_ends_and_one_that_is_deleted_is_made_again(
     coordinator.look()
     first = read(database, study_id)[2][0].id
     with database.write() as session:
-        jobs.request_cancel(session, first, keep_model=False)
+        requests.request_cancel(session, first, keep_model=False)
         session.delete(session.get_one(Job, first))
     coordinator.look()
     [again] = read(database, study_id)[2]
     assert (again.trial, again.repeat) == (1, 0)
     assert again.id != first
     with database.write() as session:
-        jobs.request_cancel(session, again.id, keep_model=False)
+        requests.request_cancel(session, again.id, keep_model=False)
     to_the_end(database, study_id, coordinator.look, lambda job: [0.5])
     trials = read(database, study_id)[1]
     assert [trial.value for trial in trials] == [None, 0.5]

@@ -52,6 +52,7 @@ def test_without_a_broker_the_job_is_accepted_and_waits(settings: Settings) -> N
             "database": "ok",
             "broker": "does not answer",
             "workers": "none is online",
+            "disk": "ok",
         }
         room: Room = client.app.state.room  # type: ignore[attr-defined]
         assert room.doorbell.unsent() == [job["id"]]

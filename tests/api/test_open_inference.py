@@ -176,7 +176,7 @@ def test_an_unknown_version_is_404(client: Any, version: str) -> None:
 
 def test_a_model_whose_file_is_gone_is_not_ready(client: Any) -> None:
     assert not client.is_model_ready("lost")
-    with pytest.raises(InferenceServerException, match="not where it was stored") as refused:
+    with pytest.raises(InferenceServerException, match="gone from the artifact store") as refused:
         client.infer("lost", [tensor(PIXELS)])
     assert refused.value.status() == "502"
 

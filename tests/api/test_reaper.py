@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from api.queue import Doorbell
-from api.reaper import LOST, Reaper
-from models import jobs, workers
+from api.reaper import Reaper
+from models import jobs, requests, workers
 from models.database import Database
 from models.history import EpochResult, Event, history_after
 from models.jobs import Job, Status
+from models.lost_workers import LOST
 from models.settings import Settings
 from models.spec import parse_spec
 from models.workers import Worker
@@ -102,7 +103,7 @@ def test_a_silent_job_whose_owner_cancelled_it_ends(database: Database, reaper: 
     job = new_job(database)
     claim(database, job)
     with database.write() as session:
-        jobs.request_cancel(session, job.id, keep_model=False)
+        requests.request_cancel(session, job.id, keep_model=False)
     for moment in range(12):
         reaper.look(float(moment))
     assert status(database, job) == Status.CANCELLED
@@ -190,7 +191,7 @@ def test_what_could_not_be_rung_is_rung_when_the_broker_is_back(database: Databa
     for job in (first, second, gone):
         assert not bell.ring(job)
     with database.write() as session:
-        jobs.request_cancel(session, gone.id, keep_model=False)
+        requests.request_cancel(session, gone.id, keep_model=False)
     reaper.look(0.0)
     assert bell.rung == []
     bell.away = False
@@ -230,3 +231,28 @@ def test_what_waited_before_this_process_began_is_rung_at_once(database: Databas
     assert bell.rung == waiting
     reaper.look(1.0)
     assert bell.rung == waiting
+
+
+def test_idle_workers_are_not_rung_for_what_they_may_not_take(
+    database: Database, settings: Settings, bell: Bell
+) -> None:
+    narrow = {"max_running": 1, "lease_seconds": 1000.0, "ring_seconds": 5.0}
+    reaper = Reaper(settings.model_copy(update=narrow), database, bell)
+    reaper.look(0.0)
+    announce(database)
+    running = new_job(database)
+    claim(database, running)
+    heavy, waiting = new_job(database), new_job(database)
+    with database.write() as session:
+        session.get_one(Job, heavy.id).memory_mb = 9_000
+        session.get_one(workers.Worker, "w1").memory_mb = 8_000
+    for moment in range(1, 20):
+        worker_beats(database)
+        reaper.look(float(moment))
+    assert bell.rung == []
+    with database.write() as session:
+        assert jobs.move(session, running.id, Status.PAUSED)
+    for moment in range(20, 25):
+        worker_beats(database)
+        reaper.look(float(moment))
+    assert bell.rung == [waiting.id]

@@ -15,7 +15,7 @@ from api import study_curves
 from api.deps import Room
 from api.study_curves import Line, Picture
 from api.verdicts import Outcome, holm, interval, verdict, welch
-from models import jobs, registry
+from models import jobs, registry, requests
 from models.jobs import Job, Status
 from models.studies import Study
 from tests.api.conftest import submit as submit_job
@@ -225,7 +225,7 @@ def test_all_runs_start_from_the_weights_that_were_meant_at_first(client: TestCl
         made.serving, made.test_accuracy = {}, 0.5
         with room.database.write() as session:
             registry.add_version(session, made)
-            jobs.request_cancel(session, job_id, keep_model=False)
+            requests.request_cancel(session, job_id, keep_model=False)
 
     version()
     from_model = {"model": "digits"}

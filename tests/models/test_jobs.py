@@ -145,39 +145,10 @@ def test_a_number_that_is_not_finite_is_null_and_named(database: Database) -> No
     assert read(database, job).latest_metrics == {"loss": None, "accuracy": 0.9}
 
 
-@pytest.mark.parametrize(
-    ("status", "answer", "after"),
-    [
-        (Status.QUEUED, "cancelled", Status.CANCELLED),
-        (Status.PAUSED, "cancelled", Status.CANCELLED),
-        (Status.RUNNING, "requested", Status.RUNNING),
-        (Status.SUCCEEDED, None, Status.SUCCEEDED),
-        (Status.CANCELLED, None, Status.CANCELLED),
-    ],
-)
-def test_cancel(database: Database, status: Status, answer: str | None, after: Status) -> None:
-    job = new_job(database)
-    put(database, job, status)
-    with database.write() as session:
-        assert jobs.request_cancel(session, job.id, keep_model=True) == answer
-    found = read(database, job)
-    assert found.status == after
-    assert (found.requested, found.keep_model) == (("cancel", True) if answer == "requested" else (None, False))
-
-
 def test_moments_come_back_in_utc(database: Database) -> None:
     job = read(database, new_job(database))
     assert job.created_at.utcoffset() is not None
     assert job.created_at.utcoffset().total_seconds() == 0  # type: ignore[union-attr]
-
-
-def test_the_most_urgent_goes_next_and_of_equals_the_oldest(database: Database) -> None:
-    first, second, urgent, gpu = (
-        new_job(database, **way) for way in ({}, {}, {"priority": 9}, {"priority": 9, "device": "gpu"})
-    )
-    with database.read() as session:
-        assert [job.id for job in jobs.waiting(session, ["auto", "cpu"], 5)] == [urgent.id, first.id, second.id]
-        assert [job.id for job in jobs.waiting(session, ["gpu"], 5)] == [gpu.id]
 
 
 def test_who_waits_for_the_weights_of_a_job_is_known(database: Database) -> None:

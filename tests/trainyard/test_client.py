@@ -162,6 +162,14 @@ def test_wait_has_an_end(stand_in: StandIn) -> None:
         client.wait("j", timeout=0.05)
 
 
+def test_a_job_is_paused_and_resumed(stand_in: StandIn) -> None:
+    stand_in.routes["/v1/jobs/j/pause"] = (202, {"id": "j", "status": "paused"})
+    stand_in.routes["/v1/jobs/j/resume"] = (202, {"id": "j", "status": "queued"})
+    with Client(stand_in.url) as client:
+        assert client.pause("j")["status"] == "paused"
+        assert client.resume("j")["status"] == "queued"
+
+
 def test_studies_are_submitted_read_listed_cancelled_and_drawn(stand_in: StandIn) -> None:
     study = {"base": {"dataset": "mnist"}, "vary": {"/epochs": [1, 2]}}
     stand_in.routes["/v1/studies"] = (201, {"id": "study_1"})

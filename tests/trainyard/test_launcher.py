@@ -2,10 +2,13 @@
 
 import asyncio
 import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from models import keys
+from models.database import Database
 from models.settings import Settings
 from trainyard.client import from_environment, reachable
 from trainyard.launcher import Launcher, check, listen, settings_table, settings_with
@@ -38,6 +41,15 @@ def test_beyond_loopback_there_must_be_keys() -> None:
     check(Settings(host="0.0.0.0", insecure=True))
     check(Settings(host="0.0.0.0", api_keys=("k" * 20,)))
     check(Settings(host="::1"))
+
+
+def test_beyond_loopback_keys_of_the_database_are_enough(sqlite_url: str) -> None:
+    settings = Settings(host="0.0.0.0", home=Path(sqlite_url.removeprefix("sqlite:///")).parent)
+    with pytest.raises(ValueError, match="trainyard keys create"):
+        check(settings)
+    with closing(Database(sqlite_url)) as database, database.write() as session:
+        keys.create(session, ["root"], ["admin"])
+    check(settings)
 
 
 def test_an_unmet_wish_stops_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.spec.shapes import LayerSummary
+from tests.factories.examples import examples
 from worker.diagram import draw_network
 from worker.diagram_layout import BOX_HEIGHT, BOX_WIDTH, HEADER, Graph, Layout, Point, lay_out
 
@@ -151,7 +152,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     return inputs
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(graphs())
 def test_nothing_covers_anything(inputs: Graph) -> None:
     check(inputs, lay_out(inputs))

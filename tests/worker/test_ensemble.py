@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models import jobs, registry
+from models import jobs, registry, requests
 from models.history import Evaluation, Event, whole_history
 from models.jobs import Job, Status
 from models.references import with_references
@@ -206,7 +206,7 @@ def test_a_cancel_between_the_members_leaves_no_model(slot: Slot, monkeypatch: p
 
     def cancelled_meanwhile(self: steps.Steps, done: int, message: str, **how: Any) -> None:
         with slot.database.write() as session:
-            jobs.request_cancel(session, self._hold.job.id, keep_model=True)
+            requests.request_cancel(session, self._hold.job.id, keep_model=True)
         reach(self, done, message, **how)
 
     monkeypatch.setattr(steps.Steps, "reach", cancelled_meanwhile)
@@ -225,7 +225,7 @@ def test_a_cancel_during_the_export_is_obeyed(
 
     def cancelled_meanwhile(*_: Any) -> bytes:
         with slot.database.write() as session:
-            assert jobs.request_cancel(session, job_id, keep_model=keep_model) == "requested"
+            assert requests.request_cancel(session, job_id, keep_model=keep_model) == "requested"
         return b""
 
     monkeypatch.setattr(export, "export_keras", cancelled_meanwhile)

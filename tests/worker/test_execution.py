@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import jobs
+from models import requests
 from models.jobs import Job, Phase, Status
 from models.spec import parse_spec
 from models.spec.layers.core import Dropout
@@ -75,7 +75,7 @@ def test_a_cancel_is_obeyed_before_the_first_epoch(slot: Slot, monkeypatch: pyte
     def cancelled(*arguments: Any) -> float:
         if not asked:
             with slot.database.write() as session:
-                asked.append(jobs.request_cancel(session, job_id, keep_model=False))
+                asked.append(requests.request_cancel(session, job_id, keep_model=False))
         return seconds(*arguments)
 
     monkeypatch.setattr(rehearsal, "_seconds", cancelled)
@@ -95,7 +95,7 @@ def test_a_cancel_is_obeyed_in_the_midst_of_a_slow_epoch(slot: Slot, monkeypatch
         enter(self, phase)
         if phase == "training":
             with slot.database.write() as session:
-                assert jobs.request_cancel(session, job_id, keep_model=False) == "requested"
+                assert requests.request_cancel(session, job_id, keep_model=False) == "requested"
 
     def counted(self: Publisher) -> None:
         trained.append(int(self.model.optimizer.iterations))

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from models import jobs, registry
+from models import jobs, registry, requests
 from models.history import Event
 from models.jobs import Job, Status
 from models.references import with_references
@@ -137,7 +137,7 @@ def test_what_comes_meanwhile_is_obeyed(slot: Slot, quick: None, monkeypatch: py
             if event == "deleted":
                 session.delete(session.get_one(Job, source))
             else:
-                assert jobs.request_cancel(session, export, keep_model=False) == "requested"
+                assert requests.request_cancel(session, export, keep_model=False) == "requested"
         return written(key, content)
 
     monkeypatch.setattr(slot.store, "write", write)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from models.spec import Node, output_kind, parse_spec, summarize
 from models.spec.network import written_out
+from tests.factories.examples import examples
 from tests.models.spec.network_strategies import PRESETS, Body, graphs
 from tests.models.spec.strategies import specs
 from tests.models.spec.test_parsing import END, network
@@ -99,7 +100,7 @@ QUICK = settings(
 )
 
 
-@settings(QUICK, max_examples=60)
+@settings(QUICK, max_examples=examples(60))
 @given(specs())
 def test_keras_gets_the_network_of_the_spec(body: Body) -> None:
     spec = parse_spec(body)

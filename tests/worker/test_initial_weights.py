@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import jobs, registry
+from models import jobs, registry, requests
 from models.history import history_after
 from models.jobs import Job, Status
 from models.references import kept_epochs, with_initial_weights
@@ -123,7 +123,7 @@ def test_a_cancelled_job_leaves_its_epochs_to_go_on_from(slot: Slot, monkeypatch
     def cancelling(session: Any, *arguments: Any, **values: Any) -> bool:
         done = record(session, *arguments, **values)
         if next(seen) == 4:
-            jobs.request_cancel(session, job_id, keep_model=False)
+            requests.request_cancel(session, job_id, keep_model=False)
         return done
 
     monkeypatch.setattr(jobs, "record_epochs", cancelling)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models import jobs
+from models import jobs, requests
 from models.history import Event, Result, whole_history
 from models.jobs import Job, Status
 from models.settings import Settings
@@ -295,7 +295,7 @@ def cancel_after(slot: Slot, job_id: str, monkeypatch: pytest.MonkeyPatch, done:
     def cancelled_meanwhile(self: steps.Steps, at: int, message: str, **how: Any) -> None:
         if at == done:
             with slot.database.write() as session:
-                assert jobs.request_cancel(session, job_id, keep_model=False) == "requested"
+                assert requests.request_cancel(session, job_id, keep_model=False) == "requested"
         reach(self, at, message, **how)
 
     monkeypatch.setattr(steps.Steps, "reach", cancelled_meanwhile)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.spec import parse_spec
+from tests.factories.examples import examples
 from tests.worker.spirals import BATCH, EXAMPLES, SPIRALS, spiral_model, spiral_spec
 from tests.worker.test_programs import STATEFUL, WHOLE, train
 from tests.worker.test_training import SPLIT, spec_of
@@ -109,7 +110,7 @@ def model() -> ResidentModel:
     return spiral_model(spiral_spec())
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(examples=st.integers(1, 5000), batch=st.floats(1e-6, 2.0), call=st.floats(0, 0.1), hiccup=st.floats(0, 3.0))
 def test_between_two_looks_there_are_at_most_so_many_seconds(
     model: ResidentModel,

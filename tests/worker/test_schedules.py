@@ -13,6 +13,7 @@ from models.artifacts import ArtifactStore
 from models.spec import JobSpec, parse_spec
 from models.spec.schedules import rate_at
 from models.spec.training import Schedule
+from tests.factories.examples import examples
 from tests.models.spec.strategies import Body, schedules
 from tests.worker.spirals import BATCH, EXAMPLES, spiral_model, spiral_spec, trained_by_keras
 from worker.checkpoints import Checkpoint, CheckpointKeeper, restore, values_of, variables_of
@@ -64,7 +65,7 @@ def near_a_restart(schedule: Body, step: int) -> bool:
     return bool(np.abs(starts / step - 1).min() < 1e-9)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(schedules, st.lists(st.integers(0, 5000), min_size=1, max_size=5))
 def test_rates_are_keras_rates(schedule: Body, steps: list[int]) -> None:
     spec = parse_spec({"dataset": "digits", "optimizer": {"type": "sgd", "learning_rate": schedule}})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models import artifacts, jobs
+from models import artifacts, jobs, requests
 from models.artifacts import ArtifactStore
 from models.history import Epoch, Event, epochs_after
 from models.jobs import Job, Status
@@ -150,7 +150,7 @@ def test_a_cancelled_job_does_not_wait(slot: Slot, monkeypatch: pytest.MonkeyPat
     def cancel() -> None:
         take_away(slot)
         with slot.database.write() as session:
-            assert jobs.request_cancel(session, job_id, keep_model=False) == "requested"
+            assert requests.request_cancel(session, job_id, keep_model=False) == "requested"
 
     before_the_checkpoint(monkeypatch, 3, cancel)
     try_while_mended(slot, job_id, lambda: bring_back(slot))

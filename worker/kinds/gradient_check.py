@@ -68,7 +68,7 @@ def draw_entries(shapes: Sequence[tuple[int, ...]], count: int, seed: int) -> li
     return [
         (place, tuple(int(part) for part in np.unravel_index(flat, shapes[place])))
         for place, share in enumerate(shares)
-        for flat in sorted(random.choice(sizes[place], share, replace=False).tolist())
+        for flat in sorted(random.choice(sizes[place], share, replace=False).tolist())  # nosec B311 # no secret
     ]
 
 

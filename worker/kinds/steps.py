@@ -20,6 +20,7 @@ class Steps:
         self._hold, self._spec, self._phase = hold, spec, phase
         self._began = self._reported = time.monotonic()
         self._looked = float("-inf")
+        self._limit = hold.limit_of(spec)
         hold.say(phase, message, epoch=0)
 
     def reach(self, done: int, message: str, *, brief: bool = False) -> None:
@@ -36,7 +37,6 @@ class Steps:
         if moment - self._looked < LOOK_SECONDS:
             return
         self._looked = moment
-        limit = self._spec.max_seconds
-        if limit is not None and moment - self._began > limit:
+        if self._limit is not None and moment - self._began > self._limit.seconds:
             raise Interrupted("timeout")
         self._hold.obey()

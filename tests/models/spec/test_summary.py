@@ -7,6 +7,7 @@ from hypothesis import given
 
 from models.spec import class_labels, output_kind, parse_spec, summarize
 from models.spec.data import train_count
+from models.spec.summary import memory_mb
 from tests.models.spec.strategies import Body, specs
 from tests.models.spec.test_parsing import END, network
 
@@ -29,6 +30,16 @@ def test_the_numbers_of_a_small_network() -> None:
     weights = 4 * (summary.parameters + 3 * summary.trainable_parameters)  # gradients and Adam's two
     activations = 32 * (4 * 784 + 2 * 4 * (784 + 32 + 32 + 10))
     assert summary.memory_bytes == data + weights + activations
+
+
+def test_what_a_worker_needs_is_more_than_training_holds() -> None:
+    body = {"dataset": "digits", "network": {"layers": ["flatten", {"type": "dense", "units": 4000}, END]}}
+    spec = parse_spec(body)
+    numbers = summarize(spec)
+    assert numbers.parameters == 785 * 4000 + 4001 * 10
+    assert memory_mb(spec) == 700 + (numbers.memory_bytes + 200 * numbers.parameters) // 1_000_000
+    assert memory_mb(parse_spec(body | {"device": "gpu"})) is None
+    assert memory_mb(parse_spec(body | {"kind": "gradient_check"})) == 700 + numbers.memory_bytes // 1_000_000
 
 
 def test_the_multiply_adds_of_a_convolution() -> None:

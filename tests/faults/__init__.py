@@ -1,0 +1,1 @@
+"""A seeded random schedule of faults under running jobs: `python -m tests.faults --help`."""
