@@ -3,6 +3,7 @@
 import logging
 from contextlib import nullcontext
 from typing import Any
+from zipfile import BadZipFile
 
 import tensorflow as tf
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -16,7 +17,7 @@ from models.spec.training import EarlyStopping as EarlyStoppingSpec
 from models.spec.training import ReduceOnPlateau, rises
 from worker import data, training
 from worker.callbacks import Diverged, EarlyStopping, Progress, Publisher, ReduceLROnPlateau, resume
-from worker.checkpoints import CheckpointKeeper, restore
+from worker.checkpoints import Checkpoint, CheckpointKeeper, restore
 from worker.chunks import Chunks
 from worker.export import ExportError
 from worker.hold import Fenced, Hold, Interrupted
@@ -215,15 +216,29 @@ class Attempt:
         self, model: training.ResidentModel, early_stopping: EarlyStopping | None, plateau: ReduceLROnPlateau | None
     ) -> Progress:
         key = self.hold.job.checkpoint
-        if key is None:
+        checkpoint = None if key is None else self._read_checkpoint(key)
+        if checkpoint is None:
             self._take_initial_weights(model)
             return Progress()
-        checkpoint = self.keeper.read(key)
         restore(model, checkpoint)
         progress = resume(checkpoint, early_stopping, plateau)
         progress.checkpoint = key
         self.hold.say("compiling", f"goes on after epoch {progress.epoch}")
         return progress
+
+    def _read_checkpoint(self, key: str) -> Checkpoint | None:
+        """The checkpoint, or None when it cannot be had any more, as after a backup made while it was replaced.
+
+        The same epochs come of it once more; those on record are not written again.
+        """
+        try:
+            return self.keeper.read(key)
+        except (FileNotFoundError, BadZipFile):
+            log.exception("%s: the checkpoint of epoch %d cannot be read", self.hold.job.id, self.hold.job.epoch)
+        self.hold.say(
+            "compiling", "its checkpoint is gone or damaged: begins again from the beginning", checkpoint=None
+        )
+        return None
 
     def _take_initial_weights(self, model: training.ResidentModel) -> None:
         source = self.spec.initial_weights

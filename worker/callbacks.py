@@ -107,6 +107,8 @@ class Publisher(keras.callbacks.Callback):
         self._keep_every = kept_every(spec)
         self._monitor = best_monitor(spec)
         self._limit = hold.limit_of(spec)
+        # An attempt that had to begin again without its checkpoint comes past epochs that have their row.
+        self._on_record = hold.last_epoch()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch_began = time.monotonic()
@@ -129,7 +131,7 @@ class Publisher(keras.callbacks.Callback):
         diverged = not isfinite(metrics["loss"])
         last = progress.epoch == self._spec.epochs or progress.stopped_early or diverged
         result = EpochResult(progress.epoch, seconds, self._learning_rate(), metrics)
-        if last or progress.epoch % self._spec.log_every == 0:
+        if progress.epoch > self._on_record and (last or progress.epoch % self._spec.log_every == 0):
             self._pending.append(result)
         if last or progress.epoch % self._keep_every == 0:
             self._kept[progress.epoch] = weights_of(self.model.network)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import keras
 import numpy as np
@@ -79,8 +80,17 @@ class CheckpointKeeper:
         return self._store.write(f"{self._folder}/{epoch}.npz", checkpoint.to_bytes()).key
 
     def read(self, key: str) -> Checkpoint:
-        """The checkpoint under `key`, this attempt's or an earlier one's."""
-        return Checkpoint.from_bytes(self._store.read(key))
+        """The checkpoint under `key`, this attempt's or an earlier one's.
+
+        Raises:
+            FileNotFoundError: it is gone.
+            BadZipFile: it is not as it was written.
+        """
+        data = self._store.read(key)
+        with ZipFile(io.BytesIO(data)) as file:
+            if (damaged := file.testzip()) is not None:
+                raise BadZipFile(f"The checksum of {damaged} is wrong.")
+        return Checkpoint.from_bytes(data)
 
     def remove(self, key: str) -> None:
         """Remove one that is not needed any more; should it stay now, it goes with the rest when the job ends."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import jobs, registry, requests
@@ -85,6 +86,11 @@ class Hold:
         with self.slot.database.write() as session:
             _require(jobs.record_epochs(session, *self._place, results, reached, **values))
             registry.add_artifacts(session, self.job.id, files)
+
+    def last_epoch(self) -> int:
+        """The last epoch that has a row, 0 when none has."""
+        with self.slot.database.read() as session:
+            return session.scalar(select(func.max(Epoch.epoch)).where(Epoch.job_id == self.job.id)) or 0
 
     def record_missing(self, reached: EpochResult) -> None:
         """Write an epoch, unless an attempt that ended just then did."""

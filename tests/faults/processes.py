@@ -37,7 +37,7 @@ class Process:
 def marked(mark: str) -> list[Process]:
     """Every process that has `mark` in its environment or comes from one that has, oldest first.
 
-    Redis writes its title over its environment, so a child of this process counts too.
+    Redis writes its title over its environment, so one that is a child of this process counts too.
     """
     sign = f"{MARK}={mark}".encode()
     found: dict[int, tuple[Process, bool]] = {}
@@ -48,7 +48,9 @@ def marked(mark: str) -> list[Process]:
 
     def is_of_run(pid: int) -> bool:
         process, carries = found[pid]
-        return carries or process.parent == os.getpid() or (process.parent in found and is_of_run(process.parent))
+        if carries or (process.parent == os.getpid() and SIGNS["broker"] in process.command):
+            return True
+        return process.parent in found and is_of_run(process.parent)
 
     return [found[pid][0] for pid in sorted(found) if is_of_run(pid)]
 

@@ -142,6 +142,42 @@ def test_killed_and_resumed_ends_as_if_nothing_had_happened(
         assert found[-1].learning_rate < 0.01
 
 
+@pytest.mark.usefixtures("no_onnx")
+@pytest.mark.parametrize("harm", ["gone", "damaged"])
+def test_without_its_checkpoint_a_job_begins_again_and_ends_as_if_nothing_had_happened(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    """As after a backup that was made while the job replaced its checkpoint. What is on record stays as it is."""
+    undisturbed, disturbed = submit(slot), submit(slot)
+    try_job(slot, undisturbed)
+    with monkeypatch.context() as patched:
+        die_after(patched, "remove", times=4)
+        with pytest.raises(Killed):
+            try_job(slot, disturbed)
+    put_back(slot, disturbed)
+    checkpoint = read(slot, disturbed)[0].checkpoint
+    assert checkpoint is not None
+    whole = slot.store.read(checkpoint)
+    slot.store.delete(checkpoint)
+    if harm == "damaged":
+        slot.store.write(checkpoint, whole[:100] + bytes(400) + whole[500:])
+    with monkeypatch.context() as patched:
+        # And once more, when the second attempt has rows to write again and has got to no new one yet.
+        die_after(patched, "write", times=3)
+        with pytest.raises(Killed):
+            try_job(slot, disturbed)
+    put_back(slot, disturbed)
+    try_job(slot, disturbed)
+    (first, expected), (job, found) = read(slot, undisturbed), read(slot, disturbed)
+    assert (job.status, job.attempt) == (Status.SUCCEEDED, 3)
+    assert [(row.epoch, row.metrics) for row in found] == [(row.epoch, row.metrics) for row in expected]
+    assert {row.attempt for row in found} == {1, 3}
+    for mine, theirs in zip(weights(slot, job), weights(slot, first), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    with slot.database.read() as session:
+        assert kept_epochs(session, disturbed) == kept_epochs(session, undisturbed)
+
+
 def check_ended_the_same(slot: Slot, undisturbed: str, disturbed: str, learned_in: set[int]) -> None:
     """Every row, the evaluation and the model, after two attempts as after one; the rows are of these attempts."""
     (whole, expected), (mended, found) = read(slot, undisturbed), read(slot, disturbed)

@@ -159,6 +159,13 @@ class Record:
     def record(self, results: list[Any], reached: Any, files: dict[str, Any], **values: Any) -> None:
         self.published.append([result.epoch for result in results])
 
+    def limit_of(self, spec: Any) -> None:
+        """There is no limit of time."""
+
+    def last_epoch(self) -> int:
+        """None has a row."""
+        return 0
+
     def store_weights(self, epoch: int, data: bytes) -> SimpleNamespace:
         return SimpleNamespace(key=f"epoch-{epoch}")
 
