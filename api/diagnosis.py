@@ -129,7 +129,7 @@ def artifacts(settings: Settings) -> Iterator[Finding]:
         if shown.startswith("file://") and not Path(shown.removeprefix("file://")).exists():
             yield Finding("artifacts", "ok", f"{shown}: not made yet, `trainyard up` makes it")
             return
-        store = ArtifactStore(settings.artifacts)
+        store = ArtifactStore(settings.artifacts, make=False)
         store.write(PROBE, b"?")
         store.delete(PROBE)
     except ValueError as error:

@@ -6,13 +6,14 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
+from sqlalchemy.exc import DBAPIError
 from starlette.middleware.cors import CORSMiddleware
 
 from api import (
@@ -55,6 +56,7 @@ from models import logs
 from models.artifacts import ArtifactStore, check_artifacts_url
 from models.database import Database
 from models.exposure import check_exposure
+from models.new_store import prepare_store
 from models.settings import Settings
 
 DESCRIPTION = """POST a JSON spec, watch it learn, get a model that answers.
@@ -139,7 +141,10 @@ def _lifespan(settings: Settings, doorbell: Doorbell, keyring: Keyring) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.database)
-        store = ArtifactStore(settings.artifacts)
+        store = ArtifactStore(settings.artifacts, make=False)
+        # Where the database does not answer, the workers, who wait for it, make a new store's folder.
+        with suppress(DBAPIError), database.read() as session:
+            prepare_store(session, store)
         room = Room(
             settings=settings,
             database=database,
@@ -165,7 +170,7 @@ def _lifespan(settings: Settings, doorbell: Doorbell, keyring: Keyring) -> Any:
         # Before the first request: which of them need a key must not depend on how quick a thread is.
         keyring.open(database)
         looking = Rounds("keys", keyring.look, LOOK_SECONDS)
-        busy = (room.reaper, room.coordinator, room.serving, room.housekeeping, whole)
+        busy = (doorbell, room.reaper, room.coordinator, room.serving, room.housekeeping, whole)
         rounds = (looking, *(each.rounds for each in busy))
         for each in rounds:
             each.start()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.queue import Doorbell
+from api.queue import FEW, Doorbell
 from api.rounds import Rounds
 from api.watch import Watch
 from models import lost_workers, turns, workers
@@ -96,12 +96,13 @@ class Reaper:
                 workers.forget(session, worker_id)
 
     def _ring(self, announced: Sequence[Worker], moment: float) -> None:
-        """Ring for what never could be rung, and for what idle workers leave waiting: its message was lost.
+        """Ring for what idle workers leave waiting: its message was lost.
 
         One message is enough for an idle worker, which then goes on until nothing is left that it may take. Where it
         may take nothing, as when the owners of all that waits have enough jobs running, it is not rung.
         """
         bored = self._bored(announced, moment)
+        self._doorbell.most = len(self._online) + 1 if self._online else FEW
         with self._database.read() as session:
             if self._first:
                 # Before this process there may have been another broker, or none; a message too many does no harm.
@@ -110,11 +111,8 @@ class Reaper:
                 self._first = False
             else:
                 waiting = self._next_of(session, bored)
-            unsent = [job for job_id in self._doorbell.unsent() if (job := self._waiting(session, job_id))]
-        known = {job.id for job in unsent}
-        for job in (*unsent, *(job for job in waiting if job.id not in known)):
-            if not self._doorbell.ring(job):
-                break
+        for job in waiting:
+            self._doorbell.ring(job)
 
     def _bored(self, announced: Sequence[Worker], moment: float) -> list[Worker]:
         """Living workers that have been idle for `ring_seconds`, each at most once in that time."""
@@ -124,13 +122,6 @@ class Reaper:
         for worker in bored:
             self._idle.restart(worker.id, moment)
         return bored
-
-    def _waiting(self, session: Session, job_id: str) -> Job | None:
-        job = session.get(Job, job_id)
-        if job is not None and job.status == Status.QUEUED:
-            return job
-        self._doorbell.forget(job_id)
-        return None
 
     def _next_of(self, session: Session, bored: Sequence[Worker]) -> list[Job]:
         """A job for each of these workers that may take one; several get the same one when they can run the same."""

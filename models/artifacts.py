@@ -19,6 +19,8 @@ S3_PROTOCOLS = frozenset({"s3", "s3a"})
 S3_CONFIG = {"connect_timeout": 2, "read_timeout": 10, "retries": {"total_max_attempts": 2}}
 # How long something may take to be sent, and to that the time of its bytes at the slowest pace that is put up with.
 SEND_SECONDS, SLOWEST = 20.0, 250_000
+# Every key begins with it.
+SIGN = "jobs"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 log = logging.getLogger(__name__)
 
@@ -55,19 +57,28 @@ class ArtifactStore:
     Its methods may be called from any thread, but not on both sides of a fork. Each raises `StoreUnavailable` when the
     store is away, has no such bucket, or refuses; nothing is remembered of that, so the next call may succeed.
 
+    Args:
+        url: an fsspec URL.
+        make: whether to make the folder where there is none. Who may have files there does not: a disk that is not
+            mounted must not be taken for an empty store (`models.new_store`).
+
     Raises:
         ValueError: the URL is of a kind that cannot be used here; the sentence says what to do.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, make: bool = True) -> None:
         self._fs, root = _file_system(url)
         self._root = root.rstrip("/")
         # On a folder of this machine a file is made durable and renamed into place; a bucket's put is atomic already.
         self._folder = Path(self._root) if "file" in _protocols(self._fs) else None
+        if make:
+            self.make_folder()
+
+    def make_folder(self) -> None:
+        """Make the folder, where the store is one, with what tells it from the bare place of a disk to be mounted."""
         if self._folder is not None:
-            # Here and not by the first write: a disk that is not mounted later must not be taken for an empty store.
             with suppress(OSError):
-                self._folder.mkdir(parents=True, exist_ok=True)
+                (self._folder / SIGN).mkdir(parents=True, exist_ok=True)
 
     def write(self, key: str, data: bytes) -> Stored:
         """Store `data` durably under `key`, in place of what was there. Raises StoreFull where there is no room."""
@@ -195,7 +206,7 @@ class ArtifactStore:
             raise StoreUnavailable("The artifact store does not answer.") from error
 
     def _is_gone(self) -> bool:
-        return self._folder is not None and not self._folder.is_dir()
+        return self._folder is not None and not (self._folder / SIGN).is_dir()
 
 
 def drop_checkpoints(store: ArtifactStore, job_id: str, attempts: int) -> None:

@@ -45,7 +45,10 @@ def back_up(settings: Settings, folder: Path) -> Copied:
         if (folder / name).exists():
             raise FileExistsError(f"{folder / name} is there already: name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    store, kept = ArtifactStore(settings.artifacts), ArtifactStore(f"file://{folder.absolute() / 'artifacts'}")
+    store, kept = (
+        ArtifactStore(settings.artifacts, make=False),
+        ArtifactStore(f"file://{folder.absolute() / 'artifacts'}"),
+    )
     url = make_url(settings.database)
     is_sqlite = url.get_backend_name() == "sqlite"
     copied = Copied()

@@ -20,6 +20,7 @@ from models.database import Database
 from models.datasets import DATASETS
 from models.ids import new_id
 from models.messages import QUEUES
+from models.new_store import prepare_store
 from models.settings import Settings
 from models.turns import Able
 from worker import data
@@ -37,7 +38,7 @@ class Slot:
     def __init__(self, settings: Settings, queues: list[str], stopping: Event) -> None:
         self.settings = settings
         self.database = Database(settings.database)
-        self.store = ArtifactStore(settings.artifacts)
+        self.store = ArtifactStore(settings.artifacts, make=False)
         self.id = new_id("worker")
         self.name = f"{platform.node()}-{os.getpid()}"
         self._queues = queues
@@ -118,6 +119,7 @@ class Slot:
         try:
             with self.database.write() as session:
                 workers.announce(session, self._row())
+                prepare_store(session, self.store)
         except DBAPIError as error:
             # It may still be starting, or migrating, as after a restart of the whole machine.
             log.warning("waiting for the database: %s", str(error.orig).partition("\n")[0])

@@ -184,6 +184,20 @@ def test_a_store_that_is_away_is_503_until_it_is_back(client: TestClient, settin
     assert client.get(url).content == DATA
 
 
+def test_who_starts_while_the_store_is_away_makes_no_other_in_its_place(settings: Settings, job: str) -> None:
+    folder, elsewhere = settings.home / "artifacts", settings.home / "elsewhere"
+    folder.rename(elsewhere)
+    with TestClient(create_app(settings), base_url=LOCAL) as client:
+        assert client.get(f"/v1/jobs/{job}/artifacts/model.onnx").status_code == 503
+        slot = Slot(settings, ["train"], multiprocessing.get_context("spawn").Event())
+        with closing(slot):
+            slot.announce()
+            assert not slot.store.answers()
+        assert not folder.exists()
+        elsewhere.rename(folder)
+        assert client.get(f"/v1/jobs/{job}/artifacts/model.onnx").content == DATA
+
+
 def test_a_job_is_deleted_although_its_files_cannot_be(
     client: TestClient, settings: Settings, job: str, caplog: pytest.LogCaptureFixture
 ) -> None:

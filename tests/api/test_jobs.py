@@ -11,6 +11,7 @@ from models.artifacts import Stored
 from models.jobs import Job, Status
 from models.settings import Settings
 from tests.api.conftest import LOCAL, claim, submit
+from tests.servers import wait_until
 
 
 def queued(url: str, queue: str) -> int:
@@ -39,7 +40,7 @@ def test_the_doorbell_rings_in_the_queue_of_the_device(
 ) -> None:
     before = queued(redis_url, queue)
     submit(client, device=device)
-    assert queued(redis_url, queue) >= before + 1
+    wait_until(lambda: queued(redis_url, queue) >= before + 1, "the message")
 
 
 def test_without_a_broker_the_job_is_accepted_and_waits(settings: Settings) -> None:

@@ -17,16 +17,17 @@ from models.workers import Worker
 
 
 class Bell(Doorbell):
-    """A real doorbell that also writes down what it was asked to ring, and can be told that the broker is away."""
+    """A real doorbell, rung at once, that also writes down what it rang."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.rung: list[str] = []
-        self.away = False
+
+    def ring(self, job: Job) -> None:
+        super().ring(job)
+        self.look()
 
     def _send(self, job_id: str, queue: str, priority: int) -> bool:
-        if self.away:
-            return False
         self.rung.append(job_id)
         return super()._send(job_id, queue, priority)
 
@@ -182,22 +183,6 @@ def test_while_all_workers_are_busy_nothing_is_rung(database: Database, reaper: 
         worker_beats(database)
         reaper.look(float(moment))
     assert bell.rung == []
-
-
-def test_what_could_not_be_rung_is_rung_when_the_broker_is_back(database: Database, reaper: Reaper, bell: Bell) -> None:
-    reaper.look(-1.0)
-    first, second, gone = new_job(database), new_job(database), new_job(database)
-    bell.away = True
-    for job in (first, second, gone):
-        assert not bell.ring(job)
-    with database.write() as session:
-        requests.request_cancel(session, gone.id, keep_model=False)
-    reaper.look(0.0)
-    assert bell.rung == []
-    bell.away = False
-    reaper.look(1.0)
-    assert bell.rung == [first.id, second.id]
-    assert bell.unsent() == []
 
 
 def test_a_job_that_kills_its_workers_ends(database: Database, reaper: Reaper) -> None:

@@ -154,6 +154,11 @@ def test_a_folder_that_goes_and_comes_back(tmp_path: Path) -> None:
     (tmp_path / "yard").rename(tmp_path / "elsewhere")
     require_away(store, NOT_THERE)
     assert not (tmp_path / "yard").exists()
+    (tmp_path / "yard").mkdir()
+    require_away(store, NOT_THERE)
+    require_away(ArtifactStore(f"file://{tmp_path}/yard", make=False), NOT_THERE)
+    assert list((tmp_path / "yard").iterdir()) == []
+    (tmp_path / "yard").rmdir()
     (tmp_path / "elsewhere").rename(tmp_path / "yard")
     assert store.read("jobs/a") == b"data"
 
@@ -182,7 +187,7 @@ def test_a_write_that_fails_leaves_nothing_and_says_why(
         store.write("k", b"newer")
     assert (type(caught.value), caught.value.needed) == (kind, 5)
     assert store.read("k") == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["k"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["k"]
 
 
 def test_a_url_that_cannot_be_used_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

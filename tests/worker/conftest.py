@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from models import workers
+from models.new_store import prepare_store
 from models.settings import Settings
 from worker import export
 from worker.slot import Slot
@@ -17,6 +18,7 @@ def slot(settings: Settings) -> Iterator[Slot]:
     made = Slot(settings, ["train"], multiprocessing.get_context("spawn").Event())
     with made.database.write() as session:
         workers.announce(session, made._row())
+        prepare_store(session, made.store)
     yield made
     made.close()
 
