@@ -126,8 +126,9 @@ def artifacts(settings: Settings) -> Iterator[Finding]:
     shown = hidden(settings.artifacts)
     try:
         check_artifacts_url(settings.artifacts)
-        if shown.startswith("file://") and not Path(shown.removeprefix("file://")).exists():
-            yield Finding("artifacts", "ok", f"{shown}: not made yet, `trainyard up` makes it")
+        if shown.startswith("file://") and _is_empty(Path(shown.removeprefix("file://"))):
+            told = "nothing is in it yet, unless its disk is not mounted; the first worker makes what it needs"
+            yield Finding("artifacts", "ok", f"{shown}: {told}")
             return
         store = ArtifactStore(settings.artifacts, make=False)
         store.write(PROBE, b"?")
@@ -140,6 +141,10 @@ def artifacts(settings: Settings) -> Iterator[Finding]:
         yield Finding("artifacts", "wrong", f"{shown}: {error} {cause}", advice)
     else:
         yield Finding("artifacts", "ok", f"{shown} takes files")
+
+
+def _is_empty(folder: Path) -> bool:
+    return not folder.exists() or (folder.is_dir() and next(folder.iterdir(), None) is None)
 
 
 def datasets(settings: Settings) -> Iterator[Finding]:

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from api.caller import Caller, InCaller
 from api.deps import InRoom, Room, find_job
-from api.errors import BadRequest, Invalid, NotFound, documented
+from api.errors import ApiError, BadRequest, Invalid, NotFound, documented
 from api.tailer import Entry, Found, read_after
 from models.history import MOST_SEQ
 
@@ -23,6 +23,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @router.get("/events", response_class=StreamingResponse, responses=documented(NotFound, Invalid) | ANSWERS)
 async def events(
+    request: Request,
     job_id: str,
     room: InRoom,
     caller: InCaller,
@@ -41,7 +42,9 @@ async def events(
             {"data": data, "next": None if found.drained else str((data or [{"seq": place}])[-1]["seq"])}
         )
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(room, job_id, found, place), media_type="text/event-stream", headers=headers)
+    authorization = request.headers.get("authorization", "")
+    stream = _stream(room, job_id, found, place, authorization)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 def _begin(room: Room, job_id: str, caller: Caller, place: int) -> Found:
@@ -51,8 +54,8 @@ def _begin(room: Room, job_id: str, caller: Caller, place: int) -> Found:
     return read_after(room.database, {job_id: place})[job_id]
 
 
-async def _stream(room: Room, job_id: str, found: Found, place: int) -> AsyncIterator[bytes]:
-    """What was found beyond `place`, and what follows it."""
+async def _stream(room: Room, job_id: str, found: Found, place: int, authorization: str) -> AsyncIterator[bytes]:
+    """What was found beyond `place`, and what follows it, for as long as the key is good."""
     if found.entries:
         yield _sent(found.entries)
         place = found.entries[-1].seq
@@ -61,12 +64,24 @@ async def _stream(room: Room, job_id: str, found: Found, place: int) -> AsyncIte
     stream = room.tailer.join(job_id, place)
     try:
         while not stream.ended:
-            if entries := await stream.next(KEEP_ALIVE_SECONDS):
+            entries = await stream.next(KEEP_ALIVE_SECONDS)
+            if not _is_good(room, authorization):
+                return
+            if entries:
                 yield _sent(entries)
             elif not stream.ended:
                 yield b": still here\n\n"
     finally:
         room.tailer.leave(job_id, stream)
+
+
+def _is_good(room: Room, authorization: str) -> bool:
+    """Whether who has been let in with this key would be so again: it may have been revoked since."""
+    try:
+        room.keyring.caller(authorization)
+    except ApiError:
+        return False
+    return True
 
 
 def _sent(entries: list[Entry]) -> bytes:

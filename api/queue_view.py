@@ -37,16 +37,22 @@ class QueueWatch:
         )
 
     def check_room(self, session: Session, owner: str | None, more: int = 1) -> None:
-        """Raise TooMany where `owner` may not have so many `more` jobs waiting. Of several at once some may slip in."""
+        """Raise TooMany where `owner` may not have so many `more` jobs waiting. Of several at once some may slip in.
+
+        Paused ones count too, or pausing and resuming them would be a way around.
+        """
         most = self._settings.max_queued
-        if not most or self._now(session, late=True).waiting(owner) + more + MARGIN <= most:
+        if not most:
             return
-        own = select(func.count()).where(Job.status == Status.QUEUED, Job.owner == owner)
-        count = session.scalars(own).one()
+        own = select(func.count()).where(Job.owner == owner)
+        paused = session.scalars(own.where(Job.status == Status.PAUSED)).one()
+        if self._now(session, late=True).waiting(owner) + paused + more + MARGIN <= most:
+            return
+        count = paused + session.scalars(own.where(Job.status == Status.QUEUED)).one()
         if count + more > most:
             raise TooMany(
-                f"You have {count:,} jobs waiting and may have {most:,} (TRAINYARD_MAX_QUEUED): cancel some, or come "
-                f"again when some have begun. Received: {more:,} more",
+                f"You have {count:,} jobs waiting or paused and may have {most:,} (TRAINYARD_MAX_QUEUED): cancel some, "
+                f"or come again when some have begun. Received: {more:,} more",
                 retry_after=RETRY_SECONDS,
             )
 

@@ -38,6 +38,8 @@ CORS: dict[str, Any] = {
         *("Retry-After", "WWW-Authenticate", "X-Request-Id"),
     ),
 }
+ONCE = frozenset({b"host", b"origin", b"authorization", b"idempotency-key"})
+PORT = re.compile(":?[0-9]{0,5}")
 _ASKS = re.compile(r"/v1/(?:models|jobs)/[^/]+/predict")
 
 
@@ -63,6 +65,7 @@ class Gate:
         await self.app(scope, self._counted(receive, self._most(scope)), send)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
+        _check_once(scope)
         self._check_address(scope)
         self._check_host(headers.get("host", ""))
         self._check_origin(headers)
@@ -156,11 +159,18 @@ def needed_scope(method: str, path: str) -> keys.Scope:
     return "predict" if method == "POST" and (path == "/predict" or _ASKS.fullmatch(path)) else "submit"
 
 
+def _check_once(scope: Scope) -> None:
+    """Of two that differ, somebody on the way may have looked at the other one. Raises BadRequest."""
+    found = [name for name, _ in scope["headers"] if name in ONCE]
+    if len(found) != len(set(found)):
+        twice = next(name for name in found if found.count(name) > 1).decode()
+        raise BadRequest(f"A request has one {twice.title()} header. Received: {found.count(twice.encode())}")
+
+
 def _host_name(host: str) -> str:
-    """The name in a Host header, without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+    """The name in a Host header, without its port; the whole where that is no number."""
+    name, _, port = host[1:].partition("]") if host.startswith("[") else host.partition(":")
+    return name.lower() if PORT.fullmatch(port) else host
 
 
 def _is_address(name: Any) -> bool:

@@ -133,7 +133,10 @@ class Client:
         while True:
             try:
                 for event in self._event_stream(job_id, after):
-                    lost_since, pause = None, 0.2
+                    lost_since = None
+                    if event is None:
+                        continue
+                    pause = 0.2
                     seq = int(event.id)
                     if seq > after:
                         after = seq
@@ -295,8 +298,8 @@ class Client:
                 return
             params = params | {"after": page["next"]}
 
-    def _event_stream(self, job_id: str, after: int) -> Iterator[ServerSentEvent]:
-        """One connection's events; `StopStream` when the job has ended and all was told."""
+    def _event_stream(self, job_id: str, after: int) -> Iterator[ServerSentEvent | None]:
+        """A connection's events, after a None once it stands; `StopStream` when the job has ended and all was told."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
         # The server sends a comment now and then, so a line that stays silent for long is a dead one.
         timeout = httpx2.Timeout(30.0, connect=10.0)
@@ -311,6 +314,7 @@ class Client:
                 if response.is_error:
                     response.read()
                 raise_for_status(response)
+                yield None
                 yield from read_events(response.iter_bytes())
         except httpx2.HTTPError as error:
             raise Unreachable(f"Lost the event stream of {self.base_url}: {error}") from error

@@ -92,7 +92,7 @@ def variables(environment: Mapping[str, str]) -> Iterator[Finding]:
         # Their names are read in small letters as well as in capitals.
         if name.upper() in known:
             continue
-        near = difflib.get_close_matches(name.upper(), known, 1)
+        near = difflib.get_close_matches(name.upper(), known, 1, cutoff=0.9)
         advice = f"Did you mean {near[0]}?" if near else "Unset it; `trainyard settings` lists those there are."
         yield Finding("variables", "warning", f"{name} is set, and nothing reads it", advice)
 

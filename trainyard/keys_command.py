@@ -36,7 +36,7 @@ def create(
         _print_csv(made)
     else:
         for key in made:
-            typer.echo(f"{key['owner']}  {key['key']}")
+            typer.echo(f"{key['owner']}  {key['key']}  {key['id']}")
     typer.echo(NOTE, err=True)
 
 

@@ -263,9 +263,12 @@ def settings_with(**changes: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in changes.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "TRAINYARD_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise ValueError(f"{name}: {first['msg']}. Received: {first['input']}") from None
+        raise ValueError("; ".join(map(_told, error.errors()))) from None
+
+
+def _told(error: Any) -> str:
+    name = "TRAINYARD_" + "_".join(str(part) for part in error["loc"]).upper()
+    return f"{name}: {error['msg']}. Received: {error['input']}"
 
 
 def settings_table() -> list[tuple[str, str, str, str]]:

@@ -270,6 +270,8 @@ def doctor(
     except ValueError as error:
         settings = str(error)
     url, key = ctx.obj
+    if not as_json:
+        typer.echo("Looking; to import TensorFlow takes some seconds.", err=True)
     given = url or os.environ.get("TRAINYARD_URL"), key or os.environ.get("TRAINYARD_API_KEY")
     found = examination.examine(settings, *given)
     typer.echo(examination.as_json(found) if as_json else examination.as_text(found))

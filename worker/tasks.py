@@ -38,10 +38,23 @@ def train(job_id: str) -> None:
 
 @worker_process_init.connect
 def _open_slot(**_: Any) -> None:
-    """In the child: die with the parent, announce the worker, import TensorFlow, be warm."""
+    """In the child: die with the parent, announce the worker, import TensorFlow, be warm.
+
+    Celery would keep a child whose start failed, and give it every task. What failed here once fails again, as when the
+    files were changed under a running worker: so the parent ends too, and whoever started it starts it afresh.
+    """
+    try:
+        _die_with_parent()
+        logs.set_up(settings)
+        _warm_up()
+    except Exception:
+        log.exception("this worker cannot start, and ends")
+        os.kill(os.getppid(), signal.SIGTERM)
+        os._exit(1)
+
+
+def _warm_up() -> None:
     global _slot
-    _die_with_parent()
-    logs.set_up(settings)
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     from worker.slot import Slot
 

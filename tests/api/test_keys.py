@@ -21,7 +21,8 @@ from models.spec.kept_epochs import file_of
 from models.spec.study import StudySpec
 from models.spec.study_checks import check_study
 from models.workers import Worker
-from tests.api.conftest import LOCAL, add_version
+from tests.api.conftest import LOCAL, add_version, claim
+from tests.servers import wait_until
 
 ROOT = {"Authorization": "Bearer root"}
 SPEC = {"dataset": "digits", "epochs": 2}
@@ -378,6 +379,23 @@ def test_without_a_database_nobody_is_let_in(settings: Settings) -> None:
             assert answer.status_code == 503
             assert "retry-after" in answer.headers
         assert client.get("/livez").status_code == 200
+
+
+def test_an_open_stream_ends_when_its_key_is_revoked(locked: TestClient, locked_room: Room) -> None:
+    ada = make(locked, "ada")
+    job_id = submit(locked, ada)["id"]
+    claim(locked_room, job_id)
+    heard: list[str] = []
+    stream = threading.Thread(target=lambda: heard.append(locked.get(f"/v1/jobs/{job_id}/events", headers=ada).text))
+    stream.start()
+    wait_until(lambda: job_id in locked_room.tailer._channels, "the stream")
+    key_id = locked.get("/v1/keys", headers=ROOT).json()["data"][0]["id"]
+    assert locked.delete(f"/v1/keys/{key_id}", headers=ROOT).status_code == 204
+    assert locked.post(f"/v1/jobs/{job_id}/pause", headers=ROOT).status_code == 202
+    stream.join(timeout=20)
+    assert not stream.is_alive()
+    assert '"running"' in heard[0]
+    assert "pause" not in heard[0]
 
 
 def test_two_who_revoke_each_other_leave_one(database: Database) -> None:

@@ -143,6 +143,8 @@ def test_more_jobs_than_may_wait_are_refused(narrow: TestClient) -> None:
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) > 0
     assert "3 jobs waiting" in refused.json()["detail"]
+    narrow.post(f"/v1/jobs/{first}/pause")
+    assert narrow.post("/v1/jobs", json={"dataset": "digits"}).status_code == 429
     assert "TRAINYARD_MAX_QUEUED" in refused.json()["detail"]
     narrow.post(f"/v1/jobs/{first}/cancel")
     submit(narrow)

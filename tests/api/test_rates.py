@@ -123,11 +123,13 @@ def test_guessing_keys_ends_soon_and_sending_an_old_one_again_and_again_is_no_gu
         def ask(key: str) -> int:
             return client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code
 
+        made = client.post("/v1/keys", json={"owner": "ada"}, headers={"Authorization": "Bearer right"}).json()
         assert {ask("revoked") for _ in range(3 * WRONG_KEYS)} == {401}
         assert {client.get("/v1/jobs").status_code for _ in range(3 * WRONG_KEYS)} == {401}
         assert {ask(f"guess {n}") for n in range(WRONG_KEYS - 1)} == {401}
         assert ask("one guess more") == 429
         assert ask("right") == 429
+        assert ask(made["data"][0]["key"]) == 200
 
 
 def test_who_guessed_may_try_again_later() -> None:

@@ -178,3 +178,16 @@ def test_a_server_bound_to_another_address_than_the_settings_say_is_closed(setti
         answer = client.get("/v1/jobs", headers={"Host": "127.0.0.1"})
         assert answer.status_code == 403
         assert "loopback" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["Host", "Origin", "Authorization", "Idempotency-Key"])
+def test_a_header_that_decides_something_comes_once(client: TestClient, name: str) -> None:
+    twice = [(name, "127.0.0.1:8000"), (name, "elsewhere")]
+    answer = client.get("/v1/jobs", headers=twice)
+    assert answer.status_code == 400
+    assert name in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("host", ["localhost:80@evil.example", "localhost:x", "[::1]evil.example", "localhost:123456"])
+def test_a_host_that_only_begins_like_this_machine_is_another(client: TestClient, host: str) -> None:
+    assert client.get("/v1/jobs", headers={"Host": host}).status_code == 403

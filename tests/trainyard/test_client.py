@@ -38,6 +38,13 @@ def test_events_come_once_each_and_in_order_over_broken_connections(stand_in: St
     assert len(asked) == len(cuts) + 2
 
 
+def test_breaks_that_lie_apart_are_no_service_that_stays_away(stand_in: StandIn) -> None:
+    """As of a job that is paused for long: nothing is told between one restart of the service and the next."""
+    stand_in.events, stand_in.cuts = epochs(3), [0, 0, 0]
+    with Client(stand_in.url) as client:
+        assert len(list(client.events("job_1", patience=0.0))) == 3
+
+
 def test_events_go_on_after_a_number(stand_in: StandIn) -> None:
     stand_in.events = epochs(5)
     with Client(stand_in.url) as client:

@@ -193,7 +193,7 @@ def test_the_broker_that_is_set_answers(broker_url: str) -> None:
 
 
 def test_a_store_whose_folder_takes_no_files(tmp_path: Path) -> None:
-    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "jobs").mkdir(parents=True)
     assert only(diagnosis.artifacts(Settings(artifacts_url=f"file://{tmp_path / 'store'}"))).status == "ok"
     assert list((tmp_path / "store").rglob("probe*")) == []
     (tmp_path / "store" / "jobs").rmdir()

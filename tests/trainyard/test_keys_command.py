@@ -35,7 +35,7 @@ def test_a_class_as_csv_that_a_spreadsheet_reads(stand_in: StandIn) -> None:
 def test_one_key_with_scopes(stand_in: StandIn) -> None:
     stand_in.routes["/v1/keys"] = (201, {"data": [KEY | {"key": "ty_a"}], "next": None})
     done = trainyard("keys", "create", "--owner", "ada", "--scopes", "read, admin", url=stand_in.url)
-    assert done.stdout == "student01  ty_a\n"
+    assert done.stdout == f"student01  ty_a  {KEY['id']}\n"
     assert json.loads(stand_in.requests[0]["body"]) == {"owner": "ada", "scopes": ["read", "admin"]}
 
 

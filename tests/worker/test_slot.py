@@ -1,7 +1,10 @@
 """A worker announces itself, also when the database comes later than it does, and takes its row back."""
 
 import multiprocessing
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -67,3 +70,16 @@ def test_it_waits_for_a_database_that_is_not_ready(
 
 def test_a_slot_that_never_opened_can_be_closed(settings: Settings) -> None:
     open_slot(settings).close()
+
+
+def test_a_worker_that_cannot_start_ends_for_whoever_started_it_to_start_it_afresh(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Celery would keep the process, and have it fail every task."""
+    own = {"TRAINYARD_HOME": str(tmp_path), "TRAINYARD_BROKER_URL": settings.broker_url}
+    environment = os.environ | own | {"TRAINYARD_DATABASE_URL": "nosuch://database"}
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "worker.app", "worker", "--pool", "prefork"]
+    command += ["--concurrency", "1", "--queues", "nobody", "--without-gossip", "--without-mingle"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    assert "this worker cannot start, and ends" in done.stderr
+    assert "nosuch" in done.stderr
