@@ -10,7 +10,7 @@ from api.views import QueueView
 from models.jobs import Job, Status
 from models.settings import Settings
 from models.standing import Standing, place, standing
-from models.turns import Able, running_jobs
+from models.turns import Able, jobs_by_owner
 from models.workers import Worker, WorkerStatus, all_workers
 
 # A long queue is looked at once in so many seconds, one of less than FEW jobs each time.
@@ -44,11 +44,11 @@ class QueueWatch:
         most = self._settings.max_queued
         if not most:
             return
-        own = select(func.count()).where(Job.owner == owner)
-        paused = session.scalars(own.where(Job.status == Status.PAUSED)).one()
-        if self._now(session, late=True).waiting(owner) + paused + more + MARGIN <= most:
+        seen = self._now(session, late=True)
+        if seen.waiting(owner) + seen.paused.get(owner, 0) + more + MARGIN <= most:
             return
-        count = paused + session.scalars(own.where(Job.status == Status.QUEUED)).one()
+        unbegun = Job.status.in_((Status.QUEUED, Status.PAUSED))
+        count = session.scalars(select(func.count()).where(unbegun, Job.owner == owner)).one()
         if count + more > most:
             raise TooMany(
                 f"You have {count:,} jobs waiting or paused and may have {most:,} (TRAINYARD_MAX_QUEUED): cancel some, "
@@ -74,7 +74,7 @@ class QueueWatch:
             largest = max(worker.memory_mb or 0 for worker in online)
             return f"a worker with {job.memory_mb:,} MB of memory (the largest has {largest:,})"
         most = self._settings.max_running
-        if most and (running := running_jobs(session).get(job.owner, 0)) >= most:
+        if most and (running := jobs_by_owner(session, Status.RUNNING).get(job.owner, 0)) >= most:
             return f"your own {running} running job{'s' if running > 1 else ''} (at most {most} at once)"
         states = {worker.status for worker in able}
         if WorkerStatus.IDLE in states:

@@ -3,12 +3,13 @@
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from models.jobs import Job, Status
-from models.turns import last_turns, running_jobs
+from models.turns import jobs_by_owner, last_turns
 
 # One in so many of the jobs of a lane is remembered: to find a job's place no more need be counted.
 STRIDE = 250
@@ -24,10 +25,11 @@ class Lane:
 
 @dataclass(frozen=True)
 class Standing:
-    """The queue at one moment: lanes by owner and priority, running jobs and last turns by owner."""
+    """The queue at one moment: lanes by owner and priority; running jobs, paused ones and last turns by owner."""
 
     lanes: Mapping[str | None, Mapping[int, Lane]]
     running: Mapping[str | None, int]
+    paused: Mapping[str | None, int]
     turns: Mapping[str | None, int]
 
     @property
@@ -60,7 +62,8 @@ def standing(session: Session) -> Standing:
     for row in session.execute(marks):
         own = lanes.setdefault(row.owner, {}).setdefault(row.priority, Lane(row.size))
         own.marks.append(row.id)
-    return Standing(lanes, running_jobs(session), last_turns(session))
+    running, paused = (jobs_by_owner(session, status) for status in (Status.RUNNING, Status.PAUSED))
+    return Standing(lanes, running, paused, last_turns(session))
 
 
 def place(session: Session, seen: Standing, job: Job) -> int:
@@ -89,11 +92,19 @@ def _ahead_of_own(session: Session, seen: Standing, job: Job) -> int:
     """How many jobs of the same owner go before this one."""
     lanes = seen.lanes.get(job.owner, {})
     urgent = sum(lane.size for priority, lane in lanes.items() if priority > job.priority)
-    nearer = select(func.count()).where(
-        Job.status == Status.QUEUED, Job.owner == job.owner, Job.priority == job.priority, Job.id < job.id
-    )
     lane = lanes.get(job.priority)
     known = 0 if lane is None else bisect_right(lane.marks, job.id)
-    if lane is None or known == 0:
-        return urgent + session.scalars(nearer).one()
-    return urgent + (known - 1) * STRIDE + session.scalars(nearer.where(Job.id >= lane.marks[known - 1])).one()
+    mark = "" if lane is None or known == 0 else lane.marks[known - 1]
+    values = {"owner": job.owner, "priority": job.priority, "mark": mark, "id": job.id}
+    nearer = session.scalars(_nearer(job.owner is None), values).one()
+    return urgent + max(known - 1, 0) * STRIDE + nearer
+
+
+@lru_cache
+def _nearer(nobody: bool) -> Select[int]:
+    """The count of jobs of one lane from a mark up to a job; to build it takes as long as to run it."""
+    owner = Job.owner.is_(None) if nobody else Job.owner == bindparam("owner")
+    between = Job.id >= bindparam("mark"), Job.id < bindparam("id")
+    return select(func.count()).where(
+        Job.status == Status.QUEUED, owner, Job.priority == bindparam("priority"), *between
+    )

@@ -64,7 +64,7 @@ def next_job(session: Session, able: Able, most_running: int) -> str | None:
     found = [row for row in session.execute(_first_jobs(able)) if row.first is not None]
     if not found:
         return None
-    running, turns = running_jobs(session), last_turns(session)
+    running, turns = jobs_by_owner(session, Status.RUNNING), last_turns(session)
     order = [
         (running.get(row.owner, 0), turns.get(row.owner, 0), row.first)
         for row in found
@@ -89,9 +89,9 @@ def take(session: Session, worker: str, able: Able, most_running: int) -> Job | 
     return None
 
 
-def running_jobs(session: Session) -> dict[str | None, int]:
-    """How many jobs of each owner run, of those who have any."""
-    counted = select(Job.owner, func.count()).where(Job.status == Status.RUNNING).group_by(Job.owner)
+def jobs_by_owner(session: Session, status: Status) -> dict[str | None, int]:
+    """How many jobs of this status each owner has, of those who have any."""
+    counted = select(Job.owner, func.count()).where(Job.status == status).group_by(Job.owner)
     return dict(session.execute(counted).all())
 
 
