@@ -1,11 +1,11 @@
 """How many requests one caller may send, and how many wrong keys may come from one address."""
 
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from limits import RateLimitItem, parse_many
 from starlette.types import Scope
 
 from api.caller import ADMIN, Caller
@@ -14,6 +14,8 @@ from api.keyring import Keyring
 from models.settings import Settings
 
 OFF = "off"
+UNITS = {"second": 1.0, "minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
+LIMIT = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(UNITS)})")
 # Where there are keys: a hundred a second are more than people send, and fewer than a loop that forgot to wait.
 WITH_KEYS = "6000/minute"
 # A class behind one address mistypes a few; who guesses needs more.
@@ -26,7 +28,7 @@ class Rates:
     """Counts by the owner of the key, or by the client's address where there are no keys; for one thread only.
 
     Each API process counts its own requests. A window of time begins with a caller's first request and is measured by
-    the monotonic clock: a step of the machine's clock shuts nobody out. (The storages of `limits` go by that one.)
+    the monotonic clock: a step of the machine's clock shuts nobody out, as it would with libraries that go by that one.
 
     Raises:
         ValueError: TRAINYARD_RATE_LIMIT cannot be understood; the sentence says what would do.
@@ -94,12 +96,23 @@ class _Window:
     count: int
 
 
+@dataclass(frozen=True)
+class Limit:
+    """So many requests in each `unit` of time."""
+
+    amount: int
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.amount} per {self.unit}"
+
+
 class _Windows:
     """Counts under names, each in windows of `limit`'s length."""
 
-    def __init__(self, limit: RateLimitItem) -> None:
+    def __init__(self, limit: Limit) -> None:
         self.limit = limit
-        self._seconds, self._most = limit.get_expiry(), limit.amount
+        self._seconds, self._most = UNITS[limit.unit], limit.amount
         self._windows: dict[str, _Window] = {}
 
     def count(self, name: str, moment: float) -> float:
@@ -116,11 +129,9 @@ class _Windows:
 def _windows(text: str) -> tuple[_Windows, ...]:
     if text == OFF:
         return ()
-    try:
-        limits = parse_many(text)
-    except ValueError:
-        limits = []
-    if not limits or any(limit.amount == 0 for limit in limits):
+    found = [LIMIT.fullmatch(part.strip()) for part in text.split(";")]
+    limits = [Limit(int(each[1]), each[2]) for each in found if each is not None]
+    if len(limits) < len(found):
         raise ValueError(
             f"TRAINYARD_RATE_LIMIT is a number of requests and a time, such as 600/minute, or {OFF}. Received: {text}"
         )

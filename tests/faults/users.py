@@ -1,6 +1,5 @@
 """The users of a run: they submit jobs, follow each to its end, and cancel, pause and submit twice meanwhile."""
 
-import json
 import random
 import secrets
 import threading
@@ -70,18 +69,13 @@ class Users:
         self._urls, self._journal = urls, journal
         self._threads: list[threading.Thread] = []
         self._http = httpx2.Client(timeout=40, trust_env=False, limits=httpx2.Limits(max_connections=None))
-        paths = self.answer("GET", "/openapi.json").json()["paths"]
-        self._can_pause = "/v1/jobs/{job_id}/pause" in paths
-        self._has_keys = "idempotency-key" in json.dumps(paths["/v1/jobs"]["post"].get("parameters", [])).lower()
-        if not self._has_keys:
-            journal.say("There is no Idempotency-Key here: nothing is sent twice.")
 
     def submit(self, plan: Plan, exported: str | None = None) -> Asked:
         """Submit the plan's job, follow it from now on, and do to it what the plan says."""
         spec = spec_of(plan.kind, plan.name, exported)
         key = secrets.token_hex(8)
         ids: list[str] = []
-        times = 2 if plan.twice and self._has_keys else 1
+        times = 2 if plan.twice else 1
         self.sent_twice += times - 1
         senders = [threading.Thread(target=lambda: ids.append(self._sent(spec, key))) for _ in range(times)]
         for sender in senders:
@@ -150,27 +144,11 @@ class Users:
 
     def _sent(self, spec: Json, key: str) -> str:
         """The id of the job that a POST made, however often it has to be sent."""
-        if not self._has_keys:
-            return self._sent_once(spec)
         response = self.answer("POST", "/v1/jobs", json=spec, headers={"Idempotency-Key": key})
         if response.status_code != 201:
             self._journal.violation(f"{spec['name']}: {response.status_code} {response.text[:300]}")
             raise LookupError(spec["name"])
         return str(response.json()["id"])
-
-    def _sent_once(self, spec: Json) -> str:
-        while True:
-            try:
-                response = self._http.post(f"{self._urls[0]}/v1/jobs", json=spec)
-            except httpx2.TransportError:
-                response = None
-            if response is not None and response.status_code == 201:
-                return str(response.json()["id"])
-            # The answer may have been lost after the job was made.
-            time.sleep(0.3)
-            listed = self.answer("GET", "/v1/jobs?limit=500").json()["data"]
-            if there := [job["id"] for job in listed if job["name"] == spec["name"]]:
-                return str(there[0])
 
     def _follow(self, asked: Asked) -> None:
         url = self._urls[len(self.asked) % len(self._urls)]
@@ -195,8 +173,6 @@ class Users:
             self._post(asked, "cancel", json={"keep_model": plan.act.endswith("keep_model")})
 
     def _pause(self, asked: Asked) -> None:
-        if not self._can_pause:
-            return
         self._post(asked, "pause")
         time.sleep(asked.plan.delay)
         if asked.plan.act.endswith("keep_model"):
