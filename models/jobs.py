@@ -137,7 +137,8 @@ def create(
     A run of a study says of which, of which of its trials, and which run of that one, counted from 0, it is.
     """
     job = Job(
-        id=new_id("job"),
+        # Who came first goes first, by the ids: a clock that is ahead, or steps back, must not keep anybody waiting.
+        id=new_id("job", after=session.scalar(select(func.max(Job.id)))),
         kind=spec.kind,
         name=spec.name,
         notes=spec.notes,

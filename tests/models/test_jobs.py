@@ -185,3 +185,15 @@ def test_a_job_forgets_its_version(database: Database) -> None:
         *_, last = history_after(session, job.id, 0, 100)
     assert isinstance(last, Event)
     assert (last.type, last.data, last.seq) == ("log", {"message": "gone"}, read(database, job).last_seq)
+
+
+def test_jobs_are_in_the_order_in_which_they_came_although_the_clock_steps(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    for seconds in (1_000_000, 1_002_000, 1_000_001, 1_000_001, 500_000, 1_003_000):
+        monkeypatch.setattr("models.ids.time.time_ns", lambda seconds=seconds: seconds * 10**9)
+        with database.write() as session:
+            made.append(jobs.create(session, parse_spec({"dataset": "digits"})).id)
+    assert made == sorted(made)
+    assert len(set(made)) == len(made)
