@@ -26,7 +26,7 @@ from trainyard import broker
 ROOT = Path(__file__).parents[2]
 CLOCKS = ("api", "worker")
 START_SECONDS = 300
-SETTINGS = {"LEASE_SECONDS": "3", "RING_SECONDS": "2", "OFFLINE": "true"}
+SETTINGS = {"LEASE_SECONDS": "3", "RING_SECONDS": "2", "HOUSEKEEPING_SECONDS": "2", "OFFLINE": "true"}
 
 
 @dataclass
