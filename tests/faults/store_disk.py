@@ -6,6 +6,8 @@ import resource
 import subprocess
 from pathlib import Path
 
+from tests.servers import wait_until
+
 CLONE_NEWNS = 0x00020000
 SIZE = "2g"  # what it may grow to; a tmpfs takes what is in it
 
@@ -29,9 +31,8 @@ class StoreDisk:
     def full(self, writers: list[int]) -> None:
         """Leave no room, for the processes `writers` at least."""
         if self.mounted:
-            status = os.statvfs(self._disk)
-            used = (status.f_blocks - status.f_bfree) * status.f_frsize
-            self._remount(str(used + 4096))
+            # Refused where somebody wrote more than that between the look and the word.
+            wait_until(self._is_filled, "a full disk")
         else:
             self._limited = [pid for pid in writers if _limit(pid, 1)]
 
@@ -65,8 +66,14 @@ class StoreDisk:
         )
         return all(subprocess.run(c, check=False, capture_output=True).returncode == 0 for c in commands)
 
-    def _remount(self, size: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={size}", str(self._disk)], check=True)
+    def _is_filled(self) -> bool:
+        status = os.statvfs(self._disk)
+        used = (status.f_blocks - status.f_bfree) * status.f_frsize
+        return self._remount(str(used + 4096), check=False)
+
+    def _remount(self, size: str, check: bool = True) -> bool:
+        command = ["mount", "-o", f"remount,size={size}", str(self._disk)]
+        return subprocess.run(command, check=check, capture_output=True).returncode == 0
 
 
 def _limit(pid: int, size: int) -> bool:
