@@ -32,6 +32,24 @@ def room(client: TestClient) -> Room:
     return made
 
 
+@pytest.fixture
+def locked(settings: Settings) -> Iterator[TestClient]:
+    """A client of an API that has the key `root` in its environment; it sends none by itself."""
+    with TestClient(
+        create_app(Settings(**(settings.model_dump() | {"api_keys": "root"}))),
+        base_url=LOCAL,
+        raise_server_exceptions=False,
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def locked_room(locked: TestClient) -> Room:
+    """What the API of `locked` works with."""
+    made: Room = locked.app.state.room  # type: ignore[attr-defined]
+    return made
+
+
 def submit(client: TestClient, **spec: Any) -> dict[str, Any]:
     """Submit a job and give the answer."""
     answer = client.post("/v1/jobs", json={"dataset": "digits", **spec})
