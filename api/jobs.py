@@ -85,12 +85,11 @@ def submit(
             return first
         room.queue_watch.check_room(session, caller.owner)
         job = jobs.create(session, with_references(session, spec, caller.owns), caller.owner)
-        location = f"/v1/jobs/{job.id}"
-        if once.key is not None:
-            once.keep(session, location, view := _view(session, job, room))
+        location, view = f"/v1/jobs/{job.id}", _view(session, job, room)
+        once.keep(session, location, view)
     room.doorbell.ring(job)
     response.headers["Location"] = location
-    return _read(job, room) if once.key is None else view
+    return view
 
 
 @router.post("/validate", responses=documented(Invalid))

@@ -18,11 +18,11 @@ from api.watch import Watch
 from models import lost_workers, turns, workers
 from models.database import Database
 from models.jobs import Job, Status
+from models.messages import QUEUES
 from models.settings import Settings
 from models.workers import Worker, WorkerStatus
 
 TICK_SECONDS = 1.0
-FIRST_RINGS = 1_000
 log = logging.getLogger(__name__)
 
 
@@ -106,8 +106,8 @@ class Reaper:
         with self._database.read() as session:
             if self._first:
                 # Before this process there may have been another broker, or none; a message too many does no harm.
-                queued = select(Job).where(Job.status == Status.QUEUED).order_by(Job.id).limit(FIRST_RINGS)
-                waiting = list(session.scalars(queued))
+                queued = select(Job).where(Job.status == Status.QUEUED).order_by(Job.id).limit(FEW)
+                waiting = [job for device in QUEUES for job in session.scalars(queued.where(Job.device == device))]
                 self._first = False
             else:
                 waiting = self._next_of(session, bored)
