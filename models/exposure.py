@@ -39,9 +39,9 @@ def check_exposure(settings: Settings) -> None:
     if settings.loopback or settings.api_keys or settings.insecure or has_keys(settings.database) is not False:
         return
     raise ValueError(
-        f"TRAINYARD_HOST={settings.host} can be reached from other machines and there are no keys: set "
-        "TRAINYARD_API_KEYS, or make one with `trainyard keys create` while the service listens on loopback only, "
-        "or set TRAINYARD_INSECURE=true if something else guards the door."
+        f"TRAINYARD_HOST={settings.host} lets other machines reach the service, and there are no keys. "
+        "Set TRAINYARD_API_KEYS, or say --insecure (TRAINYARD_INSECURE=true) if something else guards the door. "
+        "`trainyard keys create` makes keys while the service listens on this machine only."
     )
 
 
