@@ -102,7 +102,7 @@ class Reaper:
         may take nothing, as when the owners of all that waits have enough jobs running, it is not rung.
         """
         bored = self._bored(announced, moment)
-        self._doorbell.most = len(self._online) + 1 if self._online else FEW
+        self._doorbell.most = len(self._online) + 1
         with self._database.read() as session:
             if self._first:
                 # Before this process there may have been another broker, or none; a message too many does no harm.
