@@ -18,7 +18,7 @@ from tests.faults.users import Plan, Users, plans
 from tests.servers import wait_until
 
 HEALTH_EVERY, HEALTH_SECONDS = 5, 180
-END_SECONDS = 600
+END_SECONDS = 1800
 LEFTOVER_SECONDS = 60
 UNDISTURBED = "undisturbed"
 
