@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 # The newest revision under migrations/versions, which cannot be imported here.
-REVISION = "0005"
+REVISION = "0006"
 MIGRATE = "run `python -m migrations`, which `trainyard up` does by itself"
 # PostgreSQL: undefined_table, undefined_column. https://www.postgresql.org/docs/current/errcodes-appendix.html
 SQLITE_MISSING = re.compile("no such (table|column)|table .* has no column named")

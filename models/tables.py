@@ -1,6 +1,8 @@
 """Every table, so that one import makes the metadata whole."""
 
+from models.changes import Change
 from models.database import Base
+from models.diagnoses import Diagnosis, LayerStatistics
 from models.history import Epoch, Evaluation, Event, Result
 from models.idempotency import FirstAnswer
 from models.jobs import Job, JobTag
@@ -15,12 +17,15 @@ __all__ = [
     "ApiKey",
     "Artifact",
     "Base",
+    "Change",
+    "Diagnosis",
     "Epoch",
     "Evaluation",
     "Event",
     "FirstAnswer",
     "Job",
     "JobTag",
+    "LayerStatistics",
     "Model",
     "ModelVersion",
     "Result",
