@@ -35,7 +35,7 @@ export PIP_CACHE_DIR ?= $(CURDIR)/.venv/.cache/pip
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up examples bench-setup bench-training bench-memory bench-serving-setup bench-serving bench-load test test-faults check lint audit format types migration clean
+.PHONY: help setup demo up examples illnesses bench-setup bench-training bench-memory bench-diagnosis bench-serving-setup bench-serving bench-load test test-faults check lint audit format types migration clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ up: setup ## start the service on this machine and keep it running until Ctrl-C
 examples: setup ## run every experiment, write docs/experiments.md (QUICK=1 small, into var; ONLY=03,07 some of them)
 	@exec $(PY) -m examples.gallery $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
+illnesses: setup ## measure the diagnosis on 24 ill jobs and 24 healthy ones (ARGS="--half measured --mend")
+	@exec $(PY) -m examples.illnesses $(ARGS)
+
 bench-setup: setup ## install PyTorch and JAX into benchmarks/.venv, for bench-training
 	@$(PY) -m venv benchmarks/.venv
 	@benchmarks/.venv/bin/python -m pip install --disable-pip-version-check --no-input -r benchmarks/requirements.txt
@@ -91,6 +94,9 @@ bench-training: setup ## training beside stock Keras, PyTorch and JAX (ARGS="--c
 
 bench-memory: setup ## memory of one worker over 200 short jobs (ARGS="--jobs 60")
 	@exec $(PY) -m benchmarks.memory $(ARGS)
+
+bench-diagnosis: setup ## time that the diagnosis takes of a training (ARGS="--case dense-32 --epochs 30")
+	@exec $(PY) -m benchmarks.diagnosis_cost $(ARGS)
 
 bench-serving-setup: setup ## install BentoML, LitServe and MLflow into benchmarks/.venv-serving, for bench-serving
 	@$(PY) -m venv benchmarks/.venv-serving

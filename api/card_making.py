@@ -100,6 +100,9 @@ def training(subject: Subject) -> Iterator[str]:
             rows.append(("early stopping", _described(spec.early_stopping.model_dump(mode="json"))))
         if spec.reduce_on_plateau is not None:
             rows.append(("reduce on plateau", _described(spec.reduce_on_plateau.model_dump(mode="json"))))
+        for change in subject.changes:
+            place = f"in epoch {change.epoch}, from step {number(change.applied_at_step or 0)} on"
+            rows.append(("changed", f"{place}: {_described(change.new)} instead of {_described(change.old or {})}"))
     rows.append(("seed", str(spec.seed)))
     if job.execution:
         rows.append(("precision", f"{code(job.execution['precision'])}; the served model is float32"))

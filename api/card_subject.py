@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.datasets import DATASETS, SYNTHETIC, DatasetFacts, SyntheticFacts
+from models.history import Change
 from models.jobs import Job
 from models.registry import Artifact, ModelVersion
 from models.spec import JobSpec
@@ -21,7 +22,7 @@ class Subject:
     """What a card tells of.
 
     `called` are the aliases of the version, `champion` included; `evaluation` is empty where there is none; `ended`
-    says why its training ended before the last epoch.
+    says why its training ended before the last epoch; `changes` are those that were made while it trained.
     """
 
     version: ModelVersion
@@ -31,6 +32,7 @@ class Subject:
     files: Sequence[Artifact]
     called: Sequence[str]
     ended: str | None
+    changes: Sequence[Change] = ()
 
     @property
     def ref(self) -> str:

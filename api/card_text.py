@@ -144,6 +144,11 @@ def _repeating(subject: Subject, links: Links) -> Iterator[str]:
         "The whole spec. Saved as `spec.json` and sent again it makes the next version; with other libraries or on "
         "another machine the figures may differ a little."
     )
+    if subject.changes:
+        yield (
+            "It was changed while it trained, which the spec does not say: "
+            f"`POST /v1/jobs/{subject.job.id}/verify` trains it again with the changes at their steps."
+        )
     yield fenced(json.dumps(subject.job.spec, indent=2), "json")
     send = "curl \"$URL/v1/jobs\" -H 'Content-Type: application/json' --data-binary @spec.json"
     yield fenced(f"{_address(links)}\n{send}", "sh")

@@ -12,11 +12,13 @@ from sqlalchemy import select
 from api import curves, evaluation_pictures
 from api.card_subject import Links, Subject
 from api.card_text import card
+from api.curve_story import story_of
 from api.deps import InRoom, Room
 from api.errors import BadGateway, NotFound, Unavailable, documented
 from api.registry import called, found_version
 from api.stored import read_stored
-from models.history import Evaluation, Event, sampled_epochs
+from models.changes import changes_of
+from models.history import Evaluation, Event
 from models.jobs import Job
 from models.registry import Artifact
 from models.spec import JobSpec
@@ -68,6 +70,7 @@ def _subject(room: Room, name: str, version: int) -> Subject:
             files=files,
             called=called(session, found),
             ended=None if last is None else last.data.get("reason"),
+            changes=[change for change in changes_of(session, job.id) if change.applied_at_step is not None],
         )
 
 
@@ -78,7 +81,8 @@ def _drawn(room: Room, subject: Subject, picture: str) -> bytes:
         return evaluation_pictures.draw(title, subject.evaluation)
     if picture == "curves.svg":
         with room.database.read() as session:
-            return curves.draw(title, sampled_epochs(session, job.id, curves.MOST_POINTS), "svg")
+            # Whoever sees the model need not see the jobs before.
+            return curves.draw(title, story_of(session, job, lambda _: False), "svg")
     stored = next(file for file in subject.files if file.name == picture)
     return read_stored(room.store, stored)
 

@@ -7,36 +7,51 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from models.history import Epoch
+from api import curve_marks
+from api.curve_story import Before, Story
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Kind = Literal["png", "svg"]
-MOST_POINTS = 2_000
 LEAST_MARKED = 30
+RATE = "learning_rate"
+# Values beyond this, and so many times beyond the job's median, would press all others flat.
+FAR, TIMES = 1_000.0, 100.0
 # U+FFFE and U+FFFF: a name may have them, XML 1.0 may not, and Matplotlib writes what it is given.
 NOT_IN_XML = re.compile(rb"\xef\xbf[\xbe\xbf]")
 drawing = threading.Lock()  # Matplotlib's font and text caches are not made for several threads
 
 
-def draw(title: str, epochs: Sequence[Epoch], kind: Kind) -> bytes:
-    """The curves of these epochs as a PNG or SVG file."""
+@dataclass(frozen=True)
+class Line:
+    """One line of an axes: of what, what a legend calls it, its colour, and its dashes where it is grey."""
+
+    name: str
+    label: str
+    colour: str
+    dashes: str = "-"
+
+
+def draw(title: str, story: Story, kind: Kind) -> bytes:
+    """The curves of a job, over those of the jobs that it goes on from, as a PNG or SVG file."""
     with drawing, warnings.catch_warnings():
         # A name may be in any script; what the font lacks is drawn as a box.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure = figure_class()(figsize=(12, 3.8), layout="constrained")
         figure.suptitle(title.replace("$", r"\$"), fontsize=12)
         left, middle, right = figure.subplots(1, 3)
-        _plot(left, epochs, "loss", {"train": "loss", "validation": "val_loss"})
-        name = _second_metric(epochs)
-        _plot(middle, epochs, name, {"train": name, "validation": f"val_{name}"})
-        _plot_rate(right, epochs)
+        _plot(left, story, "loss", _train_and_validation("loss"))
+        name = _second_metric(story)
+        _plot(middle, story, name, _train_and_validation(name))
+        _plot(right, story, "learning rate", [Line(RATE, "", "#555555")])
+        curve_marks.add(figure, (left, middle, right), story)
         data = saved(figure, kind)
     # Figures refer to themselves: until the garbage collector comes by, each would keep 4 MB of pixels.
     del figure, left, middle, right
@@ -85,37 +100,56 @@ def figure_class() -> "type[Figure]":
     return Figure
 
 
-def _second_metric(epochs: Sequence[Epoch]) -> str:
+def _train_and_validation(name: str) -> list[Line]:
+    return [Line(name, "train", "#1f77b4"), Line(f"val_{name}", "validation", "#d95f02", "--")]
+
+
+def _second_metric(story: Story) -> str:
     """What is drawn beside the loss: accuracy, else the first metric that was measured."""
-    measured = [name for row in epochs[:1] for name in row.metrics if not name.startswith("val_") and name != "loss"]
+    first = next((rows[0] for rows in (story.epochs, *(job.epochs for job in story.before)) if rows), None)
+    measured = [name for name in (first.metrics if first else ()) if not name.startswith("val_") and name != "loss"]
     return "accuracy" if "accuracy" in measured or not measured else measured[0]
 
 
-def _plot_rate(axes: "Axes", epochs: Sequence[Epoch]) -> None:
-    axis(axes, "learning rate")
-    rates = _numbers([row.learning_rate for row in epochs])
-    marker = "o" if len(epochs) < LEAST_MARKED else ""
-    axes.plot([row.epoch for row in epochs], rates, color="#555555", marker=marker, markersize=3.5)
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
-    if not len(epochs):
-        say_nothing(axes)
-
-
-def _plot(axes: "Axes", rows: Sequence[Epoch], title: str, lines: dict[str, str]) -> None:
+def _plot(axes: "Axes", story: Story, title: str, lines: Sequence[Line]) -> None:
     axis(axes, title)
-    x = [row.epoch for row in rows]
-    marker = "o" if len(rows) < LEAST_MARKED else ""
-    for (label, name), colour in zip(lines.items(), ("#1f77b4", "#d95f02"), strict=True):
-        y = _numbers([row.metrics.get(name) for row in rows])
-        if np.isfinite(y).any():
-            axes.plot(x, y, label=label, color=colour, marker=marker, markersize=3.5)
-        unbounded = [row.epoch for row in rows if name in row.nonfinite]
+    marker = "o" if len(story.epochs) < LEAST_MARKED else ""
+    for line in lines:
+        for job, grey in zip(story.before, curve_marks.greys(len(story.before)), strict=True):
+            _draw(axes, job, line, color=grey, linewidth=1.0, linestyle=line.dashes, zorder=1.5)
+        _draw(axes, story, line, color=line.colour, label=line.label, marker=marker, markersize=3.5)
+        unbounded = [story.start + row.epoch for row in story.epochs if line.name in row.nonfinite]
         if unbounded:
-            axes.axvline(unbounded[0], color=colour, linestyle=":", label=f"{label} not finite")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
-    else:
+            axes.axvline(unbounded[0], color=line.colour, linestyle=":", label=f"{line.label} not finite")
+    if not axes.lines:
         say_nothing(axes)
+        return
+    if title == "learning rate":
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    elif _goes_far(story, lines):
+        axes.set_yscale("log")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, title="this job" if story.before else None)
+
+
+def _draw(axes: "Axes", job: Story | Before, line: Line, **look: Any) -> None:
+    """One line, unless it has no point. What is not finite is a gap."""
+    values = _values(job, line)
+    if np.isfinite(values).any():
+        axes.plot([job.start + row.epoch for row in job.epochs], values, **look)
+
+
+def _goes_far(story: Story, lines: Sequence[Line]) -> bool:
+    """Whether some value is so far from the job's usual ones that these would all look alike."""
+    own = np.concatenate([_values(story, line) for line in lines])
+    every = np.concatenate([own, *(_values(job, line) for job in story.before for line in lines)])
+    own, every = own[np.isfinite(own)], every[np.isfinite(every)]
+    return bool(own.size and every.min() > 0 and every.max() > max(FAR, TIMES * np.median(own)))
+
+
+def _values(job: Story | Before, line: Line) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    found = [row.learning_rate if line.name == RATE else row.metrics.get(line.name) for row in job.epochs]
+    return np.array([np.nan if value is None else value for value in found], np.float64)
 
 
 def say_nothing(axes: "Axes") -> None:
@@ -133,7 +167,3 @@ def axis(axes: "Axes", title: str) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.25)
-
-
-def _numbers(values: Sequence[float | None]) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    return np.array([np.nan if value is None else value for value in values], np.float64)

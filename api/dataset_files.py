@@ -1,4 +1,4 @@
-"""Where the files of a data set lie on this machine, for the diagnosis; a worker reads them by itself."""
+"""Where the files of a data set lie on this machine, for the self-check; a worker reads them by itself."""
 
 import gzip
 import hashlib

@@ -81,6 +81,7 @@ InOnce = Annotated[Once, Depends(_once)]
 
 
 def _request_sha256(request: Request, sent: object) -> str:
-    """Of method, path and body as what it says: spaces and the order of names in an object are no difference."""
-    said = json.dumps([request.method, request.url.path, sent], sort_keys=True, separators=(",", ":"))
+    """Of method, path, query and body as what it says: spaces and the order of names in an object are no difference."""
+    asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    said = json.dumps([request.method, asked, sent], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(said.encode()).hexdigest()

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.caller import InCaller
+from api.caller import Caller, InCaller
 from api.deps import InRoom, JobById, OwnerWanted, Room, called, owner_wanted
 from api.errors import Conflict, Forbidden, Invalid, NotFound, OutOfStorage, TooMany, documented
 from api.idempotency import InOnce
@@ -78,14 +78,12 @@ def submit(
     check_spec(spec, sent)
     if (first := once.answered(room.database)) is not None:
         return first
-    check_size(spec, room)
-    room.disk.require_room()
+    check_fits(spec, room)
     with room.database.write() as session:
         if (first := once.take(session)) is not None:
             return first
-        room.queue_watch.check_room(session, caller.owner)
-        job = jobs.create(session, with_references(session, spec, caller.owns), caller.owner)
-        location, view = f"/v1/jobs/{job.id}", _view(session, job, room)
+        job = admit(session, spec, room, caller, caller.owner)
+        location, view = f"/v1/jobs/{job.id}", view_now(session, job, room)
         once.keep(session, location, view)
     room.doorbell.ring(job)
     response.headers["Location"] = location
@@ -197,9 +195,25 @@ def _read(job: Job, room: Room) -> JobView:
     if job.status != Status.QUEUED:
         return job_view(job)
     with room.database.read() as session:
-        return _view(session, job, room)
+        return view_now(session, job, room)
 
 
-def _view(session: Session, job: Job, room: Room) -> JobView:
-    """A queued job, with its place in the queue."""
-    return job_view(job, room.queue_watch.view(session, job, room.reaper.alive))
+def check_fits(spec: JobSpec, room: Room) -> None:
+    """Raise SpecError where `spec` could not be trained here, OutOfStorage where nothing could be written."""
+    check_size(spec, room)
+    room.disk.require_room()
+
+
+def admit(session: Session, spec: JobSpec, room: Room, caller: Caller, owner: str | None) -> Job:
+    """A new queued job of `owner`, which refers to what `caller` may see; rung for after the commit.
+
+    Raises TooMany where the owner's queue is full, SpecError for what `spec` refers to and is not there.
+    """
+    room.queue_watch.check_room(session, owner)
+    return jobs.create(session, with_references(session, spec, caller.owns), owner)
+
+
+def view_now(session: Session, job: Job, room: Room) -> JobView:
+    """The job, of a queued one with its place in the queue."""
+    queued = job.status == Status.QUEUED
+    return job_view(job, room.queue_watch.view(session, job, room.reaper.alive) if queued else None)

@@ -19,7 +19,9 @@ from starlette.middleware.cors import CORSMiddleware
 from api import (
     artifacts,
     cards,
+    changes,
     datasets,
+    diagnoses,
     docs,
     errors,
     events,
@@ -103,9 +105,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for part in (
         jobs,
         requests,
+        changes,
         studies,
         keys,
         metrics,
+        diagnoses,
         exports,
         artifacts,
         results,

@@ -7,6 +7,8 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from api import curves, evaluation_pictures
+from api.caller import Caller, InCaller
+from api.curve_story import story_of
 from api.deps import InRoom, JobById, Room
 from api.errors import Conflict, Invalid, NotFound, documented
 from api.evaluations import EvaluationView
@@ -20,7 +22,6 @@ from models.history import (
     csv_lines,
     epochs_after,
     every_epoch,
-    sampled_epochs,
     whole_history,
 )
 from models.jobs import TERMINAL, Job
@@ -72,15 +73,21 @@ def log(job: JobById, room: InRoom) -> StreamingResponse:
 
 
 @router.get("/curves.png", response_class=Response, responses=documented(NotFound))
-def curves_png(job: JobById, room: InRoom) -> Response:
-    """Loss, accuracy and learning rate over the epochs; also while it runs."""
-    return Response(_curves(job, room, "png"), media_type="image/png")
+def curves_png(job: JobById, room: InRoom, caller: InCaller) -> Response:
+    """Loss, accuracy and learning rate over the epochs, with changes and diagnoses; also while it runs.
+
+    A job that goes on from an epoch of another one is drawn over that one, which is grey.
+    """
+    return Response(_curves(job, room, caller, "png"), media_type="image/png")
 
 
 @router.get("/curves.svg", response_class=Response, responses=documented(NotFound))
-def curves_svg(job: JobById, room: InRoom) -> Response:
-    """Loss, accuracy and learning rate over the epochs; also while it runs."""
-    return Response(_curves(job, room, "svg"), media_type="image/svg+xml")
+def curves_svg(job: JobById, room: InRoom, caller: InCaller) -> Response:
+    """Loss, accuracy and learning rate over the epochs, with changes and diagnoses; also while it runs.
+
+    A job that goes on from an epoch of another one is drawn over that one, which is grey.
+    """
+    return Response(_curves(job, room, caller, "svg"), media_type="image/svg+xml")
 
 
 @router.get(
@@ -120,6 +127,10 @@ def _line(row: Epoch | Event) -> str:
         return f"epoch {row.epoch}: {told}  ({row.seconds:.2f} s)"
     if row.type == "log":
         return str(row.data["message"])
+    if row.type == "diagnosis":
+        return "diagnosis {number} after epoch {epoch}: {sentence}".format_map(row.data)
+    if row.type == "change":
+        return "change {number} from epoch {epoch}, step {applied_at_step}: {new}, before {old}".format_map(row.data)
     return f"{row.type}: " + ", ".join(str(value) for value in row.data.values())
 
 
@@ -132,10 +143,10 @@ def _evaluation(job: Job, room: Room) -> dict[str, Any]:
     return found.data
 
 
-def _curves(job: Job, room: Room, kind: curves.Kind) -> bytes:
+def _curves(job: Job, room: Room, caller: Caller, kind: curves.Kind) -> bytes:
     with room.database.read() as session:
-        rows = sampled_epochs(session, job.id, curves.MOST_POINTS)
+        story = story_of(session, job, caller.owns)
     title = job.name or job.id
     if job.kind != "train":
         title += f": a job of the kind {job.kind} trains no epochs"
-    return curves.draw(title, rows, kind)
+    return curves.draw(title, story, kind)

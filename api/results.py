@@ -16,18 +16,21 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
 
 @router.get("/result", responses=documented(NotFound, Conflict))
 def result(job: JobById, room: InRoom) -> dict[str, Any]:
-    """What a job of the kind `initialization` or `gradient_check` found out.
+    """What a job of the kind `initialization`, `gradient_check` or `verify` found out.
 
-    Both have `kind` and `summary`, sentences in plain words. `initialization` has for each of the `initializers` its
+    All have `kind` and `summary`, sentences in plain words. `initialization` has for each of the `initializers` its
     `label`, the `loss`, and for every layer the spread of its outputs and of the gradients that reach it.
-    `gradient_check` has `passed`, `largest_relative_error`, and the errors of all `variables` and `entries`.
+    `gradient_check` has `passed`, `largest_relative_error`, and the errors of all `variables` and `entries`. `verify`
+    has `same`, and by layer whether its weights are the same, and the `largest_difference` between two of them.
     """
     return _found(job, room)
 
 
 @router.get("/result.svg", response_class=Response, responses=documented(NotFound, Conflict))
 def picture(job: JobById, room: InRoom) -> Response:
-    """The result as a picture."""
+    """The result as a picture; of `verify` there is none."""
+    if job.kind == "verify":
+        raise Conflict("A job of the kind verify has no picture: ask for its result.")
     return Response(result_pictures.draw(job.name or job.id, _found(job, room)), media_type="image/svg+xml")
 
 

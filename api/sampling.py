@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.spec.metrics_direction import higher_is_better
+from models.spec.patching import Setting
 from models.spec.study import Range, StudySpec
 from models.spec.study_checks import last_step
-from models.spec.study_settings import Setting, canonical
+from models.spec.study_settings import canonical
 from models.studies import OPEN, Trial
 
 if TYPE_CHECKING:

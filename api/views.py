@@ -166,6 +166,8 @@ def _links(job: Job, model: ModelRef | None) -> dict[str, str]:
     links["curves"] = f"{own}/curves.png"
     if job.study_id is not None:
         links["study"] = f"/v1/studies/{job.study_id}"
+    if job.kind == "train":
+        links |= {"changes": f"{own}/changes", "diagnosis": f"{own}/diagnosis"}
     if job.kind in KINDS_WITH_RESULT and job.status == Status.SUCCEEDED:
         links["result"] = f"{own}/result"
     if job.kind == "export" and job.status == Status.SUCCEEDED:

@@ -88,8 +88,9 @@ CHAPTERS: list[tuple[str, str, str]] = [
         "Other kinds of job",
         "`initialization` and `gradient_check` look at a network without training it, and leave `/result` and "
         "`/result.svg`; an `ensemble` becomes a model; an `export` adds a file to another job's "
-        "artifacts. Fields without a meaning for the kind are refused.",
-        "Initialization GradientCheck Ensemble Export",
+        "artifacts; `verify` trains a job again, its changes included, and compares the weights. Fields without a "
+        "meaning for the kind are refused.",
+        "Initialization GradientCheck Ensemble Export Verify",
     ),
 ]
 

@@ -11,6 +11,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models import jobs
 from models.database import Base, now
+from models.jobs import Job
+from models.spec import JobSpec
+from models.spec.job import MAX_NAME, MAX_NOTES
+from models.spec.patching import patched
 
 Verdict = Literal[
     "vanishing_gradients",
@@ -21,6 +25,7 @@ Verdict = Literal[
     "too_little_capacity",
 ]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+MENDED = ", mended"
 
 
 @dataclass(frozen=True)
@@ -121,17 +126,26 @@ def record_signs(
         if finding.verdict in known:
             continue
         number += 1
-        told = {"number": number, **asdict(finding)}
+        told = {"number": number, **asdict(finding), "evidence": _spelled(finding.evidence)}
         if not jobs.record_event(session, job_id, attempt, "diagnosis", told):
             return False
         session.add(Diagnosis(job_id=job_id, attempt=attempt, **told))
     return True
 
 
-def statistics_of(session: Session, job_id: str, upto: int | None = None) -> list[LayerStatistics]:
-    """What was seen of a job's layers, in the order of the epochs, not beyond the epoch `upto`."""
-    query = select(LayerStatistics).where(LayerStatistics.job_id == job_id).order_by(LayerStatistics.epoch)
-    return list(session.scalars(query if upto is None else query.where(LayerStatistics.epoch <= upto)))
+def statistics_of(
+    session: Session, job_id: str, upto: int | None = None, *, after: int = 0, most: int | None = None
+) -> list[LayerStatistics]:
+    """What was seen of a job's layers, in the order of the epochs: beyond the epoch `after`, not beyond `upto`."""
+    query = select(LayerStatistics).where(LayerStatistics.job_id == job_id, LayerStatistics.epoch > after)
+    if upto is not None:
+        query = query.where(LayerStatistics.epoch <= upto)
+    return list(session.scalars(query.order_by(LayerStatistics.epoch).limit(most)))
+
+
+def last_seen(session: Session, job_id: str) -> int | None:
+    """The last epoch after which a job's layers were looked at; None where none was."""
+    return session.scalar(select(func.max(LayerStatistics.epoch)).where(LayerStatistics.job_id == job_id))
 
 
 def diagnoses_of(session: Session, job_id: str) -> list[Diagnosis]:
@@ -139,5 +153,31 @@ def diagnoses_of(session: Session, job_id: str) -> list[Diagnosis]:
     return list(session.scalars(select(Diagnosis).where(Diagnosis.job_id == job_id).order_by(Diagnosis.number)))
 
 
+def mended(job: Job, diagnosis: Diagnosis) -> JobSpec:
+    """The spec of a job like `job` with the patch of its diagnosis, which says so in its name and notes.
+
+    Raises:
+        SpecError: there is no such spec.
+        Nowhere: a pointer of the patch leads nowhere.
+    """
+    spec = patched(JobSpec.model_validate(job.spec), diagnosis.patch)
+    name = job.name
+    if name and not name.endswith(MENDED) and len(name) + len(MENDED) <= MAX_NAME:
+        name += MENDED
+    verdict = diagnosis.verdict.replace("_", " ")
+    told = f"Diagnosis {diagnosis.number} ({verdict}, after epoch {diagnosis.epoch}) of {job.id}: {diagnosis.advice}"
+    notes = f"{told}\n\n{job.notes}".strip()[:MAX_NOTES]
+    return spec.model_copy(update={"name": name, "notes": notes, "tags": tuple(job.tags)})
+
+
 def _finite(signs: dict[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in signs.items()}
+
+
+def _spelled(value: Any) -> Any:
+    """Evidence as JSON can carry it: a number that is not finite is spelled, as in a metrics row."""
+    if isinstance(value, Mapping):
+        return {str(name): _spelled(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not isfinite(value) else value

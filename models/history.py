@@ -8,10 +8,11 @@ from datetime import datetime
 from math import isfinite
 from typing import Any, TypeVar
 
-from sqlalchemy import ForeignKey, func, or_, select
+from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.database import Base, Database, now
+from models.spec.change import ChangeSpec
 
 PAGE = 2_000
 MOST_SEQ = 2**31 - 1  # what a number of the database can be
@@ -56,6 +57,28 @@ class Event(Base):
     at: Mapped[datetime] = mapped_column(default=now)
     type: Mapped[str]
     data: Mapped[dict[str, Any]]
+
+
+class Change(Base):
+    """One change of one job, counted from 1; without `applied_at_step` it waits, or the job ended before it."""
+
+    __tablename__ = "changes"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    requested_at: Mapped[datetime] = mapped_column(default=now)
+    new: Mapped[dict[str, Any]]
+    # What the same fields were before.
+    old: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # Batches from 0 over the whole run, and epochs from 1: the first ones that are trained with it.
+    applied_at_step: Mapped[int | None] = mapped_column(BigInteger)
+    epoch: Mapped[int | None] = mapped_column(Integer)
+    applied_at: Mapped[datetime | None]
+
+    @property
+    def spec(self) -> ChangeSpec:
+        """What was asked."""
+        return ChangeSpec.model_validate(self.new)
 
 
 class Evaluation(Base):

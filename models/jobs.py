@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.database import Base, now
-from models.history import EpochResult, Event, split_nonfinite
+from models.history import Change, EpochResult, Event, split_nonfinite
 from models.ids import new_id
 from models.spec import JobSpec
 from models.spec.summary import memory_mb
@@ -149,7 +149,7 @@ def create(
         priority=spec.priority,
         spec=spec.model_dump(mode="json"),
         epochs=spec.planned_epochs,
-        memory_mb=memory_mb(spec),
+        memory_mb=memory_mb(spec) if spec.verify is None else _memory_of(session, spec.verify.job),
         study_id=study_id,
         trial=trial,
         repeat=repeat,
@@ -163,6 +163,11 @@ def create(
     first = {"job_id": job.id, "seq": 1, "attempt": 0, "type": "state", "data": {"status": Status.QUEUED}}
     session.execute(insert(Event.__table__).values(first))  # type: ignore[arg-type]
     return job
+
+
+def _memory_of(session: Session, job_id: str) -> int | None:
+    """Of a job that is done again, what it takes."""
+    return session.scalar(select(Job.memory_mb).where(Job.id == job_id))
 
 
 def set_tags(session: Session, job_id: str, tags: Sequence[str]) -> None:
@@ -248,10 +253,11 @@ def set_phase(session: Session, job_id: str, attempt: int, phase: Phase) -> bool
 
 @dataclass(frozen=True)
 class Control:
-    """What the job's owner wants of the worker now."""
+    """What the job's owner wants of the worker now; `changes` is the number of the last change that was asked."""
 
     requested: str | None
     keep_model: bool
+    changes: int = 0
 
 
 def control(session: Session, job_id: str, attempt: int, *, lock: bool = False) -> Control | None:
@@ -259,9 +265,13 @@ def control(session: Session, job_id: str, attempt: int, *, lock: bool = False) 
 
     With `lock`, in a transaction that writes, nobody can request anything else before its end.
     """
-    query = select(Job.requested, Job.keep_model).where(*_owned(job_id, attempt))
-    row = session.execute(query.with_for_update() if lock else query).one_or_none()
-    return None if row is None else Control(row.requested, row.keep_model)
+    mine = _owned(job_id, attempt)
+    if lock:
+        # A statement of its own: what was recorded while this one waited is seen by the next.
+        session.execute(select(Job.id).where(*mine).with_for_update())
+    changes = select(func.coalesce(func.max(Change.number), 0)).where(Change.job_id == job_id).scalar_subquery()
+    row = session.execute(select(Job.requested, Job.keep_model, changes).where(*mine)).one_or_none()
+    return None if row is None else Control(*row)
 
 
 def record_epochs(
@@ -311,8 +321,8 @@ def waits_for_version(session: Session, name: str, version: int) -> str | None:
 
 
 def waits_for_weights_of(session: Session, job_id: str) -> str | None:
-    """The id of a job that has not ended and is to start from, or to export, the weights of this one; else None."""
-    refers = or_(*(Job.spec[part]["job"].as_string() == job_id for part in ("initial_weights", "export")))
+    """The id of a job that has not ended and is to start from, export or verify the weights of this one; else None."""
+    refers = or_(*(Job.spec[part]["job"].as_string() == job_id for part in ("initial_weights", "export", "verify")))
     return session.scalars(select(Job.id).where(Job.status.not_in(TERMINAL), refers).limit(1)).one_or_none()
 
 

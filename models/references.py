@@ -6,7 +6,7 @@ from typing import NoReturn
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import exports, registry
+from models import exports, registry, verification
 from models.jobs import Job
 from models.members import with_members
 from models.registry import Artifact
@@ -28,7 +28,8 @@ def everybody(_: str | None) -> bool:
 
 def with_references(session: Session, spec: JobSpec, sees: Sees = everybody) -> JobSpec:
     """The spec with everything that it refers to looked up and fixed. Raises SpecError."""
-    return exports.with_source(session, with_members(session, with_initial_weights(session, spec, sees)), sees)
+    spec = with_members(session, with_initial_weights(session, spec, sees))
+    return verification.with_source(session, exports.with_source(session, spec, sees), sees)
 
 
 def with_initial_weights(session: Session, spec: JobSpec, sees: Sees = everybody) -> JobSpec:

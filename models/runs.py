@@ -14,8 +14,9 @@ from models.jobs import TERMINAL, Job, Status
 from models.limits import check_parameters
 from models.references import with_references
 from models.spec import SpecError
+from models.spec.patching import Setting
 from models.spec.study import StudySpec
-from models.spec.study_settings import Base, Setting
+from models.spec.study_settings import Base
 from models.studies import OPEN, Study, StudyStatus, Trial, TrialStatus
 
 LONGEST_NAME = 100

@@ -10,9 +10,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.database import Base, now
 from models.ids import new_id
+from models.spec.patching import Setting
 from models.spec.study import StudySpec
 from models.spec.study_checks import CheckedStudy
-from models.spec.study_settings import Labels, Setting
+from models.spec.study_settings import Labels
 
 
 class StudyStatus(StrEnum):

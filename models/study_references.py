@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 from models.jobs import Job
 from models.references import Sees, everybody, with_references
 from models.spec import JobSpec, SpecError
+from models.spec.patching import Nowhere, split_pointer
 from models.spec.problems import problem_at
 from models.spec.study import StudySpec
 from models.spec.study_checks import CheckedStudy, placed
-from models.spec.study_settings import Base, Nowhere, grid, split_pointer
+from models.spec.study_settings import Base, grid
 
 FIELD = "initial_weights"
 JOB_ID = re.compile(r"job_[0-9A-Z]{26}")

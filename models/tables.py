@@ -1,9 +1,8 @@
 """Every table, so that one import makes the metadata whole."""
 
-from models.changes import Change
 from models.database import Base
 from models.diagnoses import Diagnosis, LayerStatistics
-from models.history import Epoch, Evaluation, Event, Result
+from models.history import Change, Epoch, Evaluation, Event, Result
 from models.idempotency import FirstAnswer
 from models.jobs import Job, JobTag
 from models.keys import ApiKey

@@ -18,7 +18,8 @@ from examples.gallery import animation, plots
 from examples.gallery.__main__ import run_all
 from examples.gallery.claims import figures_in, judge
 from examples.gallery.experiment import PLACEHOLDER, Experiment, Step, fill, read_all
-from examples.gallery.page import compact, write_page
+from examples.gallery.mending import patch_words
+from examples.gallery.page import compact, section, write_page
 from examples.gallery.runner import Outcome, Runner
 from models.spec import parse_spec
 from models.spec.study import StudySpec
@@ -31,12 +32,13 @@ EXPERIMENTS = read_all()
 NAMES = (
     "mnist-sigmoid", "activations-with-mse", "losses", "optimizers", "schedules", "depth", "polynomial", "overfitting",
     "first-fashion", "capacity", "against-overfitting", "pretraining", "initial-values", "spiral", "descent", "shapes",
-    "search", "gradient-check",
+    "search", "gradient-check", "mending",
 )  # fmt: skip
 OF_JOBS = {"status", "failure", "epochs", "seconds", "epoch_seconds", "last_learning_rate", "test", "first", "last",
            "min", "max", "epoch_of_min", "epoch_of_max", "fifths"}  # fmt: skip
 OF_STUDIES = {"settings", "best", "best_setting", "late_mean", "runs"}
 OF_RESULTS = {"by", "seconds", "passed", "largest_relative_error", "compared", "kinks"}
+OF_MENDED = {"verdict", "applied", "before", "after"}
 OF_PREDICTIONS = {"label", "class_name", "probability"}
 
 
@@ -74,6 +76,8 @@ def test_every_spec_of_an_experiment_is_valid(experiment: Experiment, quick: boo
             case "job":
                 parse_spec(filled.body)
                 known[step.label] = {"job": f"job_{step.label}", "model": "some:1"}
+            case "mend":
+                parse_spec(filled.body)
             case "study":
                 checked = check_study(StudySpec.model_validate(filled.body))
                 names = step.source.get("labels", ())
@@ -91,7 +95,8 @@ def test_plots_figures_and_claims_name_what_there_is(experiment: Experiment) -> 
     assert len(steps) == len(experiment.steps()), "labels must differ"
     for plot in experiment.body["plots"]:
         assert plot["type"] in plots.TYPES
-        assert set(_labels_of(plot)) <= steps.keys()
+        before = {f"{label}-before" for label, step in steps.items() if step.kind == "mend"}
+        assert set(_labels_of(plot)) <= steps.keys() | before
     for figure in experiment.body["figures"]:
         assert any(_knows(step, figure) for step in steps.values()), figure
     for claim in experiment.body["expect"]:
@@ -121,6 +126,8 @@ def _knows(step: Step, figure: str) -> bool:
             return first in OF_STUDIES
         case "predict":
             return first in OF_PREDICTIONS
+        case "mend":
+            return first in OF_MENDED
         case "job":
             return first in (OF_JOBS if step.body.get("kind", "train") in ("train", "ensemble") else OF_RESULTS)
 
@@ -182,6 +189,85 @@ def test_a_service_that_goes_away_leaves_earlier_results_alone(tmp_path: Path) -
     runner = Runner(_Away(), tmp_path, True, lambda line: None)  # type: ignore[arg-type]
     assert run_all(runner, EXPERIMENTS[:2], EXPERIMENTS[:2], tmp_path / "experiments.md") == 1
     assert not (tmp_path / "figures.json").exists()
+
+
+class _Ward:
+    """A service on which jobs fail to learn, until they are changed or there is a new one."""
+
+    def __init__(self, found: bool) -> None:
+        self.jobs: dict[str, Json] = {}
+        self.finding = {"verdict": "learning_rate_too_low", "epoch": 2, "sentence": "It hardly moves.",
+                        "advice": "Try 0.01.", "evidence": {}, "patch": {"/optimizer/learning_rate": 0.01}}  # fmt: skip
+        self.found = found
+
+    def submit(self, spec: Json) -> Json:
+        job_id = f"job_{len(self.jobs) + 1}"
+        self.jobs[job_id] = {"id": job_id, "kind": "train", "status": "running", "is_terminal": False, "spec": spec}
+        return self.jobs[job_id]
+
+    def job(self, job_id: str) -> Json:
+        return self.jobs[job_id]
+
+    def wait(self, job_id: str, timeout: float, check: bool) -> Json:
+        job = self.jobs[job_id]
+        job |= {"status": "succeeded", "is_terminal": True, "evaluation": {"accuracy": 0.9 if "mended" in job else 0.1}}
+        return job
+
+    def diagnosis(self, job_id: str) -> Json:
+        return {"data": [self.finding] if self.found else []}
+
+    def apply(self, job_id: str) -> Json:
+        if not self.jobs[job_id]["is_terminal"]:
+            self.jobs[job_id]["mended"] = True
+            return {"change": {"number": 1, "new": {"learning_rate": 0.01}}, "job": None}
+        made = self.submit({})
+        made["mended"] = True
+        return {"change": None, "job": made}
+
+    def changes(self, job_id: str) -> list[Json]:
+        return [{"number": 1, "applied_at_step": 70}]
+
+    def metrics(self, job_id: str) -> list[Json]:
+        return [{"epoch": 1, "seconds": 1.0, "learning_rate": 0.1, "metrics": {"loss": 1.0}}]
+
+
+@pytest.mark.parametrize(
+    ("while_running", "found", "applied", "jobs"),
+    [
+        (True, True, "a change of the running job, at batch 70", 2),
+        (False, True, "a new job", 2),
+        (False, False, "-", 1),
+    ],
+)
+def test_a_job_is_mended_by_what_its_diagnosis_advises(
+    tmp_path: Path, while_running: bool, found: bool, applied: str, jobs: int
+) -> None:
+    step = {"mend": "sgd / 10,000", "as": "low", "while_running": while_running, "set": {"/epochs": 77}}
+    body = {"title": "t", "claim": "c", "what_to_see": "w", "run": [step], "expect": ["low.after.test.accuracy > 0.5"]}
+    experiment, ward = Experiment("01", "x", body), _Ward(found)
+    entry = Runner(ward, tmp_path, False, lambda line: None).run(experiment)  # type: ignore[arg-type]
+    assert (entry["failed"], len(ward.jobs), ward.jobs["job_1"]["spec"]["name"]) == (None, jobs, "sgd / 10,000")
+    assert {job["spec"].get("epochs", 77) for job in ward.jobs.values()} == {77}
+    assert entry["ticks"][0]["holds"] is found
+    text = section(experiment, entry, "")
+    verdict, mended = ("learning rate too low", "0.9000") if found else ("none", "-")
+    assert f"| low | sgd / 10,000 | {verdict} |" in text
+    assert f"| {applied} | 0.1000 | {mended} |" in text
+    said = "- `low`: It hardly moves. *Try 0.01.* Patch: `/optimizer/learning_rate 0.01`."
+    assert (said in text) is found
+    assert "/diagnosis/1/apply" in text
+
+
+def test_a_patch_of_layers_is_told_by_what_is_different() -> None:
+    layers: list[Json] = [
+        {"type": "flatten"},
+        *({"type": "dense", "units": n, "activation": {"type": "tanh"}} for n in (9, 9, 3)),
+    ]
+    spec = {"network": {"layers": layers}}
+    mended = [layer | {"activation": {"type": "relu"}} if layer.get("units") == 9 else layer for layer in layers]
+    assert patch_words(spec, {"/network/layers": mended}) == "/network/layers (activation relu) in 2 of 4"
+    fewer = {"/network/layers": layers[::3], "/early_stopping": {"patience": 3}}
+    assert patch_words(spec, fewer) == '/network/layers flatten, dense; /early_stopping {"patience": 3}'
 
 
 def test_each_writes_out_one_job_a_value() -> None:

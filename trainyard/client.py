@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx2
 
+from trainyard.addresses import on_this_machine, reachable
 from trainyard.again import PASSING, until_answered
 from trainyard.downloads import write_verified
 from trainyard.errors import ApiError, JobFailed, StudyFailed, TrainyardError, Unreachable
@@ -22,7 +23,6 @@ Json = dict[str, Any]
 
 LONGEST_PAUSE = 5.0
 EXPORT_PAUSE = 0.5
-EVERYWHERE = "0.0.0.0"  # nosec B104 # listened on only where a setting says so
 
 
 class Client:
@@ -89,12 +89,50 @@ class Client:
         """Let a paused job go on after its last recorded epoch, or take back the request to pause it."""
         return self._json("POST", f"/v1/jobs/{_quoted(job_id)}/resume")
 
+    def change(
+        self,
+        job_id: str,
+        *,
+        learning_rate: float | Json | None = None,
+        epochs: int | None = None,
+        patience: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Change a training while it runs, and answer the change; once, as `submit` does.
+
+        Args:
+            learning_rate: a number, or a schedule that counts its steps from where it is taken up.
+            epochs: how many there are to be in all.
+            patience: of early stopping, in a job that has it.
+        """
+        body: Json = {"learning_rate": learning_rate, "epochs": epochs}
+        body["early_stopping"] = None if patience is None else {"patience": patience}
+        body = {name: value for name, value in body.items() if value is not None}
+        return self._submit(f"/v1/jobs/{_quoted(job_id)}/changes", body, idempotency_key)
+
+    def changes(self, job_id: str) -> list[Json]:
+        """The job's changes, in the order in which they were asked."""
+        return list(self._pages(f"/v1/jobs/{_quoted(job_id)}/changes", {}))
+
+    def verify(self, job_id: str, idempotency_key: str | None = None) -> Json:
+        """Submit, once, a job that trains this one again and compares the weights; its `result` is the answer."""
+        return self._submit(f"/v1/jobs/{_quoted(job_id)}/verify", None, idempotency_key)
+
+    def diagnosis(self, job_id: str, after_epoch: int = 0) -> Json:
+        """What keeps the job from learning, with what to try, and its layers by epoch; also while it runs."""
+        return self._json("GET", f"/v1/jobs/{_quoted(job_id)}/diagnosis", params={"after_epoch": after_epoch})
+
+    def apply(self, job_id: str, number: int = 1, as_job: bool = False) -> Json:
+        """Try what a diagnosis advises, once: the `change` of the job while it can have one, else the new `job`."""
+        query = "?as=job" if as_job else ""
+        return self._submit(f"/v1/jobs/{_quoted(job_id)}/diagnosis/{number}/apply{query}", None, None)
+
     def metrics(self, job_id: str, after: int = 0) -> list[Json]:
         """The job's metrics rows, one an epoch, whose `seq` is greater than `after`."""
         return list(self._pages(f"/v1/jobs/{_quoted(job_id)}/metrics", {"after": after}))
 
     def result(self, job_id: str) -> Json:
-        """What a job of the kind `initialization` or `gradient_check` found out."""
+        """What a job of the kind `initialization`, `gradient_check` or `verify` found out."""
         return self._json("GET", f"/v1/jobs/{_quoted(job_id)}/result")
 
     def artifacts(self, job_id: str) -> list[Json]:
@@ -262,7 +300,7 @@ class Client:
             pause = min(pause * 1.5, 1.0)
         return found
 
-    def _submit(self, path: str, body: Json, key: str | None) -> Json:
+    def _submit(self, path: str, body: Json | None, key: str | None) -> Json:
         return until_answered(lambda headers: self._json("POST", path, json=body, headers=headers), key, self._timeout)
 
     def _json(self, method: str, path: str, **arguments: Any) -> Json:
@@ -348,35 +386,3 @@ def from_environment(url: str | None = None, api_key: str | None = None) -> Clie
     port = os.environ.get("TRAINYARD_PORT") or "8000"
     url = url or os.environ.get("TRAINYARD_URL") or f"http://{reachable(host)}:{port}"
     return Client(url, api_key or os.environ.get("TRAINYARD_API_KEY"))
-
-
-def on_this_machine(url: str) -> bool:
-    """Whether a URL names this machine by a loopback address."""
-    host = httpx2.URL(url).host
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def reachable(host: str) -> str:
-    """How a URL writes an address that a server listens on: one for "all addresses" is reached by loopback."""
-    host = {EVERYWHERE: "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def read_spec(path: str | Path) -> Json:
-    """The JSON spec in a file.
-
-    Raises:
-        ValueError: it is not a JSON object; the sentence says where.
-    """
-    return parse_spec(Path(path).read_text(encoding="utf-8"), str(path))
-
-
-def parse_spec(text: str, name: str) -> Json:
-    """The JSON spec in `text`, which came from `name`."""
-    try:
-        spec = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{name} is not JSON: {error}") from None
-    if not isinstance(spec, dict):
-        raise ValueError(f'A spec is a JSON object such as {{"dataset": "mnist"}}. Received: {text.strip()[:40]}')
-    return spec

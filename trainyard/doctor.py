@@ -21,7 +21,7 @@ import httpx2
 
 from models.settings import Settings
 from trainyard import broker
-from trainyard.client import EVERYWHERE, on_this_machine, reachable
+from trainyard.addresses import EVERYWHERE, on_this_machine, reachable
 from trainyard.home import HomeError, refuse_shared
 
 Status = Literal["ok", "warning", "wrong"]
@@ -32,7 +32,7 @@ OTHER_VARIABLES = frozenset(
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)
 # A first import of TensorFlow from a slow disk takes a minute.
 TENSORFLOW_SECONDS = 180
-DIAGNOSIS_SECONDS = 120
+SELF_CHECK_SECONDS = 120
 ANSWER_SECONDS = 5
 SCARCE_MB = 2_000
 MOST_SECONDS_APART = 5
@@ -67,12 +67,12 @@ def examine(settings: Settings | str, url: str | None = None, key: str | None = 
         if isinstance(settings, str):
             advice = "`trainyard settings` explains each; unset it for its default."
             return [*found, Finding("settings", "wrong", settings, advice), importing.result()]
-        diagnosing = pool.submit(diagnosis)
+        checking = pool.submit(self_check)
         found += [Finding("settings", "ok", "every value is allowed"), *home(settings)]
         service_found, running = service(settings, url, key)
         if not settings.broker_url and not running:
             found.append(embedded_broker())
-        return [*found, *diagnosing.result(), importing.result(), *service_found]
+        return [*found, *checking.result(), importing.result(), *service_found]
 
 
 def python() -> Finding:
@@ -156,15 +156,15 @@ def tensorflow(workers: int) -> Finding:
     return Finding("TensorFlow", "ok", told)
 
 
-def diagnosis() -> list[Finding]:
-    """What only the service's own packages can look at, from `python -m api.diagnosis`."""
+def self_check() -> list[Finding]:
+    """What only the service's own packages can look at, from `python -m api.self_check`."""
     try:
-        done = run(["-m", "api.diagnosis"], DIAGNOSIS_SECONDS)
+        done = run(["-m", "api.self_check"], SELF_CHECK_SECONDS)
         output, ended = done.stdout, done.returncode
     except subprocess.TimeoutExpired as slow:
         output = slow.stdout.decode(errors="replace") if isinstance(slow.stdout, bytes) else slow.stdout or ""
         hangs = Finding(
-            "diagnosis", "wrong", f"not at its end after {DIAGNOSIS_SECONDS} s", "What follows the last one hangs."
+            "self-check", "wrong", f"not at its end after {SELF_CHECK_SECONDS} s", "What follows the last one hangs."
         )
         return [*parsed(output), hangs]
     if ended == 0:
@@ -174,7 +174,7 @@ def diagnosis() -> list[Finding]:
 
 
 def parsed(lines: str) -> list[Finding]:
-    """The findings that a diagnosis printed; whatever libraries print between them is left out."""
+    """The findings that the self-check printed; whatever libraries print between them is left out."""
     return [Finding(**json.loads(line)) for line in lines.splitlines() if line.startswith('{"check"')]
 
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from models.messages import filesystem_broker
 from models.settings import Settings
 from trainyard import broker
-from trainyard.client import EVERYWHERE, reachable
+from trainyard.addresses import EVERYWHERE, reachable
 from trainyard.home import forget_socket_folder, locked_home, remember_socket_folder
 from trainyard.supervisor import Failed, Patience, Program, Supervisor
 

@@ -181,6 +181,53 @@ def resume(ctx: typer.Context, job: JobId) -> None:
 
 
 @app.command()
+def change(
+    ctx: typer.Context,
+    job: JobId,
+    learning_rate: Annotated[
+        str | None, typer.Option(help="A number, or a schedule as JSON; it counts from now.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="How many epochs there are to be in all.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Of early stopping, in a job that has it.")] = None,
+) -> None:
+    """Change a training while it runs, and print the change as JSON."""
+    from trainyard.typed import parse_rate
+
+    rate = None if learning_rate is None else parse_rate(learning_rate)
+    with client(ctx) as service:
+        show(service.change(job, learning_rate=rate, epochs=epochs, patience=patience))
+
+
+@app.command()
+def verify(ctx: typer.Context, job: JobId) -> None:
+    """Train a job again, its changes included; ends with exit code 1 when the weights are not the same."""
+    with client(ctx) as service:
+        again = service.verify(job)["id"]
+        service.wait(again)
+        result = service.result(again)
+        typer.echo("\n".join(result["summary"]))
+        raise typer.Exit(0 if result["same"] else 1)
+
+
+@app.command()
+def diagnosis(
+    ctx: typer.Context,
+    job: JobId,
+    number: Annotated[int, typer.Argument(min=1, help="Which of the findings --apply is to try.")] = 1,
+    apply: Annotated[bool, typer.Option("--apply", help="Change the job as advised, or submit one that is.")] = False,
+    as_job: Annotated[bool, typer.Option("--as-job", help="With --apply: submit a job in any case.")] = False,
+) -> None:
+    """Say what keeps a job from learning and what to try, or try it with --apply."""
+    from trainyard.findings import applied_text, diagnosis_text
+
+    with client(ctx) as service:
+        if apply:
+            typer.echo(applied_text(service.apply(job, number, as_job)))
+        else:
+            typer.echo(diagnosis_text(job, service.diagnosis(job)))
+
+
+@app.command()
 def predict(
     ctx: typer.Context,
     pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Image files.")],
@@ -297,6 +344,6 @@ def version() -> None:
 
 def read_spec(path: str) -> dict[str, Any]:
     """The spec in a file, or on stdin for `-`."""
-    from trainyard import client
+    from trainyard import typed
 
-    return client.parse_spec(sys.stdin.read(), "stdin") if path == "-" else client.read_spec(path)
+    return typed.parse_spec(sys.stdin.read(), "stdin") if path == "-" else typed.read_spec(path)

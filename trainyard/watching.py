@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from trainyard.client import Client
+from trainyard.findings import change_line, diagnosis_line
 
 BAR_WIDTH = 20
 
@@ -52,8 +53,8 @@ def follow(service: Client, job_id: str, stream: TextIO, indent: str = "", patie
             if event["event"] == "epoch":
                 screen.line(indent + epoch_line(data, total, bar=not screen.has_bar))
                 screen.advance(int(data["epoch"]))
-            elif event["event"] == "state":
-                screen.line(indent + state_line(data))
+            elif event["event"] in LINES:
+                screen.line(indent + LINES[event["event"]](data))
     return service.job(job_id)
 
 
@@ -88,6 +89,13 @@ def state_line(data: dict[str, Any]) -> str:
     if data.get("requested"):
         return f"{data['requested']} requested{reason}"
     return f"{data.get('status')}{reason}"
+
+
+LINES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "state": state_line,
+    "diagnosis": diagnosis_line,
+    "change": change_line,
+}
 
 
 def ending(job: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 from contextlib import nullcontext
-from typing import Any
 from zipfile import BadZipFile
 
 import tensorflow as tf
@@ -13,12 +12,13 @@ from models.artifacts import StoreUnavailable, drop_checkpoints
 from models.history import EpochResult
 from models.jobs import FailureKind, Job, Status
 from models.spec import JobSpec
-from models.spec.training import EarlyStopping as EarlyStoppingSpec
-from models.spec.training import ReduceOnPlateau, rises
+from models.spec.job import MAX_EPOCHS
 from worker import data, training
-from worker.callbacks import Diverged, EarlyStopping, Progress, Publisher, ReduceLROnPlateau, resume
+from worker.callbacks import Diverged, EarlyStopping, Progress, Publisher, ReduceLROnPlateau, resume, stoppers
 from worker.checkpoints import Checkpoint, CheckpointKeeper, restore
 from worker.chunks import Chunks
+from worker.diagnosis.doctor import Doctor
+from worker.diagnosis.rules import diagnose
 from worker.export import ExportError
 from worker.hold import Fenced, Hold, Interrupted
 from worker.initial_weights import Unusable, read_weights, take_weights, to_npz, weights_of
@@ -28,6 +28,7 @@ from worker.plan import Plan, device_of, plan_for
 from worker.rehearsal import check_precision, chunks_of, rehearse
 from worker.results import Learned, finish
 from worker.slot import Slot
+from worker.steering import Course, Steering, chunks_through
 
 TAKEN_BACK = "what was asked has changed meanwhile: the next attempt goes on"
 log = logging.getLogger(__name__)
@@ -164,12 +165,15 @@ class Attempt:
         self.hold.say("compiling", f"{len(split.x_train)} examples to train on, {len(split.x_test)} to test")
         plan = self._plan(split, scaling)
         model = training.build_model(self.spec, split, scaling, plan)
-        early_stopping, plateau = self._stoppers()
+        early_stopping, plateau = stoppers(self.spec)
         progress = self._resume(model, early_stopping, plateau)
+        chunks, turns = chunks_of(self.spec, len(split.x_train)), self.hold.turns()
+        steering = Steering(chunks, Course.of(self.spec), turns, self.hold, early_stopping, progress.epoch)
         interrupted = None
-        if progress.epoch < self.spec.epochs and not progress.stopped_early:
+        if progress.epoch < steering.course.epochs and not progress.stopped_early:
             try:
-                self._fit(model, split, self._chunks(model, plan, split), progress, early_stopping, plateau)
+                steering.chunks = self._chunks(model, plan, chunks_through(chunks, turns, progress.epoch))
+                self._fit(model, split, steering, progress, early_stopping, plateau)
             except Interrupted as interruption:
                 interrupted = interruption.why
         if interrupted is not None:
@@ -199,18 +203,11 @@ class Attempt:
             return Plan.from_facts(earlier)
         return check_precision(plan_for(self.spec), self.spec, split, scaling)
 
-    def _chunks(self, model: training.ResidentModel, plan: Plan, split: data.Split) -> Chunks:
+    def _chunks(self, model: training.ResidentModel, plan: Plan, longest: Chunks) -> Chunks:
         """Have the programs compiled, and say how the job is trained."""
-        chunks = rehearse(model, chunks_of(self.spec, len(split.x_train)), self.hold.obey)
+        chunks = rehearse(model, longest, self.hold.obey)
         self.hold.say("compiling", "; ".join(plan.reasons), execution=plan.facts(chunks.rows))
         return chunks
-
-    def _stoppers(self) -> tuple[EarlyStopping | None, ReduceLROnPlateau | None]:
-        early_stopping, plateau = self.spec.early_stopping, self.spec.reduce_on_plateau
-        return (
-            EarlyStopping(**_arguments(early_stopping)) if early_stopping else None,
-            ReduceLROnPlateau(**_arguments(plateau)) if plateau else None,
-        )
 
     def _resume(
         self, model: training.ResidentModel, early_stopping: EarlyStopping | None, plateau: ReduceLROnPlateau | None
@@ -254,25 +251,32 @@ class Attempt:
         self,
         model: training.ResidentModel,
         split: data.Split,
-        chunks: Chunks,
+        steering: Steering,
         progress: Progress,
         early_stopping: EarlyStopping | None,
         plateau: ReduceLROnPlateau | None,
     ) -> None:
-        publisher = Publisher(self.hold, self.spec, self.keeper, progress, early_stopping, plateau)
-        callbacks = (early_stopping, plateau, publisher)
+        doctor = self._doctor(model, steering, progress)
+        publisher = Publisher(self.hold, self.spec, self.keeper, progress, early_stopping, plateau, steering, doctor)
+        callbacks = (early_stopping, plateau, steering, doctor, publisher)
         try:
             training.fit(
                 model,
-                chunks,
+                steering.chunks,
                 seed=self.spec.seed,
-                epochs=self.spec.epochs,
+                epochs=MAX_EPOCHS,
                 done=progress.epoch,
                 validated=None if split.x_val is None else len(split.x_val),
                 callbacks=[callback for callback in callbacks if callback is not None],
             )
         finally:
             publisher.close()
+
+    def _doctor(self, model: training.ResidentModel, steering: Steering, progress: Progress) -> Doctor:
+        doctor = Doctor(model, self.spec, lambda: steering.course.epochs, diagnose)
+        if progress.epoch:
+            doctor.resume(*self.hold.seen(progress.epoch))
+        return doctor
 
     def _keeps_model(self, why: str) -> bool:
         return why == "timeout" or (why == "cancel" and self.hold.control().keep_model)
@@ -287,11 +291,6 @@ class Attempt:
         # What was asked may have been taken back, or more been asked, since it was seen: what holds now counts.
         if self.hold.let_go(stops if why == "stopping" else TAKEN_BACK) == Status.CANCELLED:
             _drop_checkpoints(self.hold)
-
-
-def _arguments(watcher: EarlyStoppingSpec | ReduceOnPlateau) -> dict[str, Any]:
-    """What Keras's callback takes. Its own `auto` knows no direction for some metrics, so it is told."""
-    return {**watcher.model_dump(), "mode": "max" if rises(watcher) else "min"}
 
 
 def _drop_checkpoints(hold: Hold) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from math import isfinite
 from typing import Any
 
@@ -11,11 +12,15 @@ import numpy as np
 from models.history import EpochResult, split_nonfinite
 from models.spec import JobSpec
 from models.spec.kept_epochs import file_of, kept_every
-from models.spec.training import rises
+from models.spec.training import EarlyStopping as EarlyStoppingSpec
+from models.spec.training import ReduceOnPlateau, rises
 from worker.checkpoints import Checkpoint, CheckpointKeeper, values_of, variables_of
+from worker.diagnosis.doctor import Doctor
+from worker.diagnosis.history import Seen
 from worker.hold import Fenced, Hold, Interrupted
 from worker.initial_weights import Weights, to_npz, weights_of
 from worker.slot import processors
+from worker.steering import Steering, plain
 from worker.writer import Writer
 
 LOOK_SECONDS = 0.1
@@ -93,10 +98,13 @@ class Publisher(keras.callbacks.Callback):
         progress: Progress,
         early_stopping: EarlyStopping | None,
         plateau: ReduceLROnPlateau | None,
+        steering: Steering,
+        doctor: Doctor,
     ) -> None:
         super().__init__()
         self._hold, self._spec = hold, spec
         self._keeper, self._progress = keeper, progress
+        self._steering, self._doctor = steering, doctor
         self._early_stopping, self._plateau = early_stopping, plateau
         self._pending: list[EpochResult] = []
         self._kept: dict[int, Weights] = {}
@@ -104,7 +112,7 @@ class Publisher(keras.callbacks.Callback):
         self._copied = 0.0
         self._epoch_began = self._published = self._looked = float("-inf")
         self._is_training = False
-        self._keep_every = kept_every(spec)
+        self._keep_every = cache(partial(kept_every, spec))
         self._monitor = best_monitor(spec)
         self._limit = hold.limit_of(spec)
         # An attempt that had to begin again without its checkpoint comes past epochs that have their row.
@@ -129,15 +137,18 @@ class Publisher(keras.callbacks.Callback):
         progress.epoch, progress.seconds = epoch + 1, progress.seconds + seconds
         progress.stopped_early = bool(self.model.stop_training)
         diverged = not isfinite(metrics["loss"])
-        last = progress.epoch == self._spec.epochs or progress.stopped_early or diverged
+        epochs = self._steering.course.epochs
+        last = progress.epoch >= epochs or progress.stopped_early or diverged
         result = EpochResult(progress.epoch, seconds, self._learning_rate(), metrics)
         if progress.epoch > self._on_record and (last or progress.epoch % self._spec.log_every == 0):
             self._pending.append(result)
-        if last or progress.epoch % self._keep_every == 0:
+        if last or progress.epoch % self._keep_every(epochs) == 0:
             self._kept[progress.epoch] = weights_of(self.model.network)
         self._compare(metrics)
         if last or self._is_due():
             self._publish(result)
+        # Keras was told of as many as there may ever be.
+        self.model.stop_training = last
         if diverged:
             self._writer.wait()
             raise Diverged(f"The loss became {metrics['loss']} in epoch {progress.epoch}.")
@@ -167,21 +178,27 @@ class Publisher(keras.callbacks.Callback):
     def _publish(self, reached: EpochResult) -> None:
         began = time.monotonic()
         checkpoint, results, kept = self._checkpoint(), self._pending, self._kept
+        seen = Seen(*self._doctor.pending())
         # Should the job end here, the epoch becomes a row whatever `log_every` says.
         checkpoint.facts["without_row"] = None if reached in results else asdict(reached)
         self._pending, self._kept = [], {}
         self._copied = time.monotonic() - began
-        self._writer.start(lambda: self._write(reached, checkpoint, results, kept))
+        self._writer.start(lambda: self._write(reached, checkpoint, results, kept, seen))
         self._published = time.monotonic()
 
     def _write(
-        self, reached: EpochResult, checkpoint: Checkpoint, results: list[EpochResult], kept: dict[int, Weights]
+        self,
+        reached: EpochResult,
+        checkpoint: Checkpoint,
+        results: list[EpochResult],
+        kept: dict[int, Weights],
+        seen: Seen,
     ) -> None:
         """In the writer's thread."""
         stored = {file_of(epoch): self._hold.store_weights(epoch, to_npz(weights)) for epoch, weights in kept.items()}
         earlier, key = self._progress.checkpoint, self._keeper.write(reached.epoch, checkpoint)
         try:
-            self._hold.record(results, reached, stored, best_metrics=checkpoint.facts["best"], checkpoint=key)
+            self._hold.record(results, reached, stored, seen, best_metrics=checkpoint.facts["best"], checkpoint=key)
         except Fenced:
             for written in (key, *(file.key for file in stored.values())):
                 self._keeper.remove(written)
@@ -216,9 +233,18 @@ class Publisher(keras.callbacks.Callback):
         return plain(self.model.optimizer.learning_rate)
 
 
-def plain(value: Any) -> float:
-    """A float32 as the shortest decimal that means it: 0.001, not 0.0010000000474974513."""
-    return float(str(np.float32(float(value))))
+def stoppers(spec: JobSpec) -> tuple[EarlyStopping | None, ReduceLROnPlateau | None]:
+    """Keras's callbacks that watch the training, as the spec wants them."""
+    early_stopping, plateau = spec.early_stopping, spec.reduce_on_plateau
+    return (
+        EarlyStopping(**_arguments(early_stopping)) if early_stopping else None,
+        ReduceLROnPlateau(**_arguments(plateau)) if plateau else None,
+    )
+
+
+def _arguments(watcher: EarlyStoppingSpec | ReduceOnPlateau) -> dict[str, Any]:
+    """What Keras's callback takes. Its own `auto` knows no direction for some metrics, so it is told."""
+    return {**watcher.model_dump(), "mode": "max" if rises(watcher) else "min"}
 
 
 def best_monitor(spec: JobSpec) -> tuple[str, bool]:

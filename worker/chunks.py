@@ -23,11 +23,15 @@ class Chunks:
 
     A chunk travels as a matrix of `capacity` rows, of which the first ones count. So programs compiled for it, and
     thereby the numbers that come out, do not depend on how long a chunk is.
+
+    Attributes:
+        cuts: steps, batches from 0 over the whole run, at which a chunk has to begin whatever its length.
     """
 
     examples: int
     batch_size: int
     rows: int
+    cuts: tuple[int, ...] = ()
 
     @property
     def whole(self) -> int:
@@ -51,8 +55,9 @@ class Chunks:
 
     @property
     def count(self) -> int:
-        """Chunks an epoch."""
-        return ceil(self.whole / self.rows)
+        """Chunks an epoch; one that has fewer cuts than another ends with empty ones."""
+        epochs = {step // self.batches for step in self.cuts}
+        return max((len(self._starts(epoch)) for epoch in epochs), default=0) or ceil(self.whole / self.rows)
 
     @property
     def signature(self) -> tuple[tf.TensorSpec, ...]:
@@ -65,20 +70,26 @@ class Chunks:
         count = ceil(self.whole / max(1, min(rows, self.capacity)))
         return replace(self, rows=ceil(self.whole / count))
 
-    def first_batch(self, chunk: int) -> int:
-        """The number in its epoch, from 0, of the first batch of a chunk."""
-        return chunk * self.rows
+    def starts(self, epoch: int) -> list[int]:
+        """The number in the epoch (from 0), from 0, of the first batch of each chunk; of empty chunks `batches`."""
+        starts = self._starts(epoch)
+        return starts + [self.batches] * (self.count - len(starts))
 
-    def cut(self, order: np.ndarray) -> Iterator[tuple[np.ndarray, int, np.ndarray, int]]:
+    def cut(self, order: np.ndarray, epoch: int = 0) -> Iterator[tuple[np.ndarray, int, np.ndarray, int]]:
         """The chunks of `order`, an int32 vector of `examples` indices, as `signature` says."""
         matrix = order[: self.whole * self.batch_size].reshape(self.whole, self.batch_size)
         rest = order[self.whole * self.batch_size :]
-        for start in range(0, self.whole, self.rows):
-            taken = matrix[start : start + self.rows]
+        starts = self.starts(epoch)
+        for start, end in zip(starts, [*starts[1:], self.batches], strict=True):
+            taken = matrix[start:end]
             padded = np.zeros((self.capacity, self.batch_size), np.int32)
             padded[: len(taken)] = taken
-            ending = self.rest > 0 and start + self.rows >= self.whole
+            ending = self.rest > 0 and start < end == self.batches
             yield padded, len(taken), rest, int(ending)
+
+    def _starts(self, epoch: int) -> list[int]:
+        cuts = (step - epoch * self.batches for step in self.cuts)
+        return sorted({*range(0, self.whole, self.rows), *(step for step in cuts if 0 < step < self.whole)})
 
 
 def training_chunks(chunks: Chunks, seed: int, first_epoch: int) -> tf.data.Dataset:
@@ -88,7 +99,7 @@ def training_chunks(chunks: Chunks, seed: int, first_epoch: int) -> tf.data.Data
         epoch = first_epoch
         while True:
             order = np.random.default_rng((seed, epoch)).permutation(chunks.examples).astype(np.int32)
-            yield from chunks.cut(order)
+            yield from chunks.cut(order, epoch)
             epoch += 1
 
     return tf.data.Dataset.from_generator(generate, output_signature=chunks.signature)

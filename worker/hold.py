@@ -9,11 +9,19 @@ from sqlalchemy.orm import Session
 
 from models import jobs, registry, requests
 from models.artifacts import Stored
-from models.history import Epoch, EpochResult
+from models.changes import changes_of, record_made
+from models.diagnoses import Diagnosis, LayerStatistics, diagnoses_of, record_signs, statistics_of
+from models.history import Epoch, EpochResult, sampled_epochs
 from models.jobs import Control, Job, Phase, Status
 from models.spec import JobSpec
 from models.spec.kept_epochs import file_of
+from worker.diagnosis.history import Seen
 from worker.slot import Slot
+from worker.steering import Turn
+
+NOTHING = Seen()
+# Epochs that a diagnosis is given when another attempt goes on.
+MOST_SEEN = 300
 
 
 class Fenced(Exception):
@@ -45,6 +53,7 @@ class Hold:
     def __init__(self, slot: Slot, job: Job) -> None:
         self.slot, self.job = slot, job
         self._place = (job.id, job.attempt)
+        self._asked = 0
         self.folder = f"jobs/{job.id}/{job.attempt}"
 
     def control(self) -> Control:
@@ -66,8 +75,29 @@ class Hold:
         """Go on, unless the job's owner or the machine wants otherwise. Raises Interrupted."""
         if self.slot.stopping:
             raise Interrupted("stopping")
-        if (requested := self.control().requested) is not None:
-            raise Interrupted(requested)
+        wanted = self.control()
+        self._asked = wanted.changes
+        if wanted.requested is not None:
+            raise Interrupted(wanted.requested)
+
+    def asked(self) -> int:
+        """The number of the last change of the job that was asked, when the worker last looked; 0 without any."""
+        return self._asked
+
+    def turns(self) -> list[Turn]:
+        """All changes of the job that were asked, in order."""
+        with self.slot.database.read() as session:
+            return [Turn(row.number, row.spec, row.applied_at_step) for row in changes_of(session, self.job.id)]
+
+    def waiting(self) -> list[Turn]:
+        """Those that were asked and not made."""
+        return [turn for turn in self.turns() if turn.step is None]
+
+    def made(self, turn: Turn, epoch: int, old: dict[str, Any], epochs: int) -> None:
+        """Write down that a change holds from its step on, in this epoch, with what was before it."""
+        assert turn.step is not None
+        with self.slot.database.write() as session:
+            _require(record_made(session, *self._place, turn.number, turn.step, epoch, old, epochs=epochs))
 
     def enter(self, phase: Phase) -> None:
         """Say what the attempt does now."""
@@ -80,17 +110,30 @@ class Hold:
             _require(jobs.record_event(session, *self._place, "log", {"message": message}, phase=phase, **values))
 
     def record(
-        self, results: Sequence[EpochResult], reached: EpochResult, files: dict[str, Stored], **values: Any
+        self,
+        results: Sequence[EpochResult],
+        reached: EpochResult,
+        files: dict[str, Stored],
+        seen: Seen = NOTHING,
+        **values: Any,
     ) -> None:
-        """Write epochs, the files that came with them, how far the job is, and further columns of it."""
+        """Write epochs, what came with them and was seen in them, how far the job is, and further columns of it."""
         with self.slot.database.write() as session:
             _require(jobs.record_epochs(session, *self._place, results, reached, **values))
             registry.add_artifacts(session, self.job.id, files)
+            _require(record_signs(session, *self._place, seen.signs, seen.findings))
 
     def last_epoch(self) -> int:
         """The last epoch that has a row, 0 when none has."""
         with self.slot.database.read() as session:
             return session.scalar(select(func.max(Epoch.epoch)).where(Epoch.job_id == self.job.id)) or 0
+
+    def seen(self, upto: int) -> tuple[list[Epoch], list[LayerStatistics], list[Diagnosis]]:
+        """What a diagnosis went by up to this epoch, and what was found."""
+        with self.slot.database.read() as session:
+            epochs = sampled_epochs(session, self.job.id, MOST_SEEN)
+            statistics = statistics_of(session, self.job.id, upto)
+            return [row for row in epochs if row.epoch <= upto], statistics, diagnoses_of(session, self.job.id)
 
     def record_missing(self, reached: EpochResult) -> None:
         """Write an epoch, unless an attempt that ended just then did."""

@@ -16,7 +16,7 @@ from models.jobs import Status
 from models.spec import JobSpec, class_labels, summarize
 from models.spec.data import class_names_of, is_regression, shape_of
 from worker import export, training
-from worker.callbacks import Diverged, Progress, plain
+from worker.callbacks import Diverged, Progress
 from worker.chunks import EVALUATION_BATCH, Measured
 from worker.data import Split
 from worker.diagram import draw_network
@@ -24,6 +24,7 @@ from worker.evaluation import evaluate_classes, evaluate_values
 from worker.hold import Hold, TimeLimit
 from worker.network import build_network, copy_weights
 from worker.slot import library_versions
+from worker.steering import plain
 
 VERIFIED_IMAGES = 1000
 log = logging.getLogger(__name__)

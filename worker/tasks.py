@@ -62,8 +62,10 @@ def _warm_up() -> None:
     logs.name_worker(_slot.name)
     _slot.announce()
     import worker.attempt  # noqa: F401 - with TensorFlow, which takes seconds; jobs then need not wait for it
+    from worker.diagnosis.doctor import wake
 
     _slot.warm_up()
+    wake()
 
 
 @worker_process_shutdown.connect

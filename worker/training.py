@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.spec import JobSpec, output_kind
-from models.spec.training import Schedule
+from models.spec.training import LearningRate
 from worker.chunks import EVALUATION_BATCH, MOST_BATCHES, Chunks, Measured, measured_batch_of, training_chunks
 from worker.data import Split
 from worker.losses import build_loss
@@ -21,7 +21,7 @@ from worker.metrics import build_metrics
 from worker.network import build_network
 from worker.optimizers import build_optimizer
 from worker.plan import PLAIN, Plan
-from worker.schedules import FollowSchedule
+from worker.steering import Course, Steering
 
 
 class ResidentModel(keras.Model):
@@ -33,8 +33,8 @@ class ResidentModel(keras.Model):
         labels: `integer`, `one_hot`, `binary` or, for a regression, `value`: how the loss wants them.
         outputs: width of one-hot labels.
         class_weights: one weight a class, or None.
-        schedule: of the learning rate, which `fit` follows: each batch takes its own from `rates`, which hold those of
-            the next chunk; None where the rate is the optimizer's alone.
+        learning_rate: a number or a schedule, which `fit` follows: each batch takes its own rate from `rates`, which
+            hold those of the next chunk.
         compiled: whether XLA makes one program of a whole chunk.
         measured_batch: examples that are measured at a time.
     """
@@ -46,7 +46,7 @@ class ResidentModel(keras.Model):
         labels: str,
         outputs: int,
         class_weights: np.ndarray | None,
-        schedule: Schedule | None = None,
+        learning_rate: LearningRate,
         compiled: bool = False,
         measured_batch: int = EVALUATION_BATCH,
     ) -> None:
@@ -58,8 +58,8 @@ class ResidentModel(keras.Model):
         self._class_weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
         self._train = (tf.constant(split.x_train), _held(split.y_train))
         parts = [(split.x_val, split.y_val), (split.x_test, split.y_test)]
-        self.schedule = schedule
-        self.rates = None if schedule is None else tf.Variable(tf.zeros(MOST_BATCHES + 1), trainable=False)
+        self.learning_rate = learning_rate
+        self.rates = tf.Variable(tf.zeros(MOST_BATCHES + 1), trainable=False)
         examples, truth = zip(*[part for part in parts if part[0] is not None], strict=True)
         self._measured = (tf.constant(np.concatenate(examples)), _held(np.concatenate(truth)))
         self._program = tf.function(self._train_batches, jit_compile=True) if compiled else None
@@ -93,8 +93,7 @@ class ResidentModel(keras.Model):
         _repeat(count, lambda n: self._train_batch(rows[n], n))
 
     def _train_batch(self, row: Any, n: Any) -> None:
-        if self.rates is not None:
-            self.optimizer.learning_rate.assign(self.rates[n])
+        self.optimizer.learning_rate.assign(self.rates[n])
         super().train_step(self._batch(self._train, row, weighted=True))
 
     def _batch(self, data: tuple[Any, Any], row: Any, weighted: bool) -> tuple[Any, ...]:
@@ -155,7 +154,6 @@ def build_model(spec: JobSpec, split: Split, scaling: tuple[float, float], plan:
         weights = np.ones(len(kind.class_labels), np.float32)
         for label, weight in spec.class_weight.items():
             weights[kind.class_labels.index(int(label))] = weight
-    rate = spec.optimizer.learning_rate
     network = build_network(spec, scaling, pooled=plan.device == "cpu")
     model = ResidentModel(
         network,
@@ -163,7 +161,7 @@ def build_model(spec: JobSpec, split: Split, scaling: tuple[float, float], plan:
         kind.labels,
         kind.outputs,
         weights,
-        schedule=None if isinstance(rate, float) else rate,
+        spec.optimizer.learning_rate,
         compiled=plan.xla == "chunk",
         measured_batch=measured_batch_of(spec),
     )
@@ -189,6 +187,7 @@ def fit(
 
     Args:
         seed: of the order of the examples, together with the epoch.
+        epochs: the most; a `Steering` among the callbacks may end the training before.
         validated: how many of the measured examples are for validation; None for no validation.
     """
     measured = None
@@ -196,7 +195,8 @@ def fit(
         # An example is measured in a third of the time that it trains in, or less.
         rows = chunks.rows * chunks.batch_size // model.measured_batch
         measured = Measured(0, validated, max(1, rows), model.measured_batch)
-    follow = [] if model.schedule is None else [FollowSchedule(model.schedule, chunks)]
+    steered = any(isinstance(callback, Steering) for callback in callbacks)
+    steering = [] if steered else [Steering(chunks, Course(model.learning_rate, epochs))]
     return model.fit(
         training_chunks(chunks, seed, done),
         epochs=epochs,
@@ -205,6 +205,6 @@ def fit(
         validation_data=None if measured is None else measured.data(),
         validation_steps=None if measured is None else measured.steps,
         shuffle=False,
-        callbacks=[*follow, *callbacks],
+        callbacks=[*steering, *callbacks],
         verbose=0,
     )

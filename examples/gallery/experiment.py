@@ -7,7 +7,8 @@
     {"job": {a spec with "{optimizer}" in it}, "each": {"optimizer": ["sgd", "adam"]}},
     {"as": "search", "study": {the body of a study}},
     {"as": "walks", "script": "examples/descent.py"},
-    {"as": "boot", "predict": "examples/pictures/boot.png", "model": "{pretrained.model}"}
+    {"as": "boot", "predict": "examples/pictures/boot.png", "model": "{pretrained.model}"},
+    {"mend": "{ill}", "each": {"ill": {"sigmoid-8": "the name of one in examples/illnesses"}}}
   ],
   "figures": ["test.accuracy", "seconds"],
   "plots": [{"type": "together", "show": ["accuracy"]}],
@@ -15,10 +16,11 @@
   "quick": {"set": {"/epochs": 1}, "each": 2, "values": 2, "study": {"trials": 2}, "drop": ["search"]}
 }
 
-`each` makes one job of every value: of a list they are called by themselves, of an object by its keys. A string that
-is nothing but a placeholder becomes the value, whatever its type. `{label.model}` and `{label.job}` stand for the model
+`each` makes one job of every value: of a list they are called by themselves, of an object by its keys. A string that is
+nothing but a placeholder becomes the value, whatever its type. `{label.model}` and `{label.job}` stand for the model
 version and the id of an earlier job. Other keys of a step: `ends`, the status that a job should end with, or `any`; for
-a study `labels`, shorter names for its settings, `show`, the metrics of the last epoch that its table has, and
+a spec to mend `while_running`, whether to do so while it is trained, and `set`, what of it is different here; for a
+study `labels`, shorter names for its settings, `show`, the metrics of the last epoch that its table has, and
 `published`, by setting and metric the lowest and highest figure that others report. `quick` is what a quick run
 changes: what it sets in each spec, how many values of `each` and of the lists in `vary` it takes, other fields for
 studies, and which steps it leaves out.
@@ -32,9 +34,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from examples.gallery.mending import planted
+
 Json = dict[str, Any]
-StepKind = Literal["job", "study", "script", "predict"]
-KINDS: tuple[StepKind, ...] = ("job", "study", "script", "predict")
+StepKind = Literal["job", "study", "script", "predict", "mend"]
+KINDS: tuple[StepKind, ...] = ("job", "study", "script", "predict", "mend")
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 PICTURES_TO_FETCH = ("mnist", "fashion_mnist")
@@ -142,14 +146,18 @@ def _written_out(source: Json, most: int | None) -> Iterator[Step]:
 
 
 def _step(kind: StepKind, source: Json, label: str, body: Any) -> Step:
+    if kind == "mend":
+        body = planted(body)
+        for pointer, value in source.get("set", {}).items():
+            set_pointer(body, pointer, value)
     return Step(kind, label, body, source, source.get("model", ""), source.get("ends", "succeeded"))
 
 
 def _spec_of(step: Step) -> Json | None:
     """The spec inside a step, if it has one."""
-    if step.kind not in ("job", "study"):
+    if step.kind not in ("job", "study", "mend"):
         return None
-    return cast(Json, step.body if step.kind == "job" else step.body["base"])
+    return cast(Json, step.body["base"] if step.kind == "study" else step.body)
 
 
 def _dataset_of(step: Step) -> str:
@@ -160,7 +168,7 @@ def _dataset_of(step: Step) -> str:
 def _shortened(step: Step, short: Json, labels: set[str]) -> Step:
     """The step as a quick run has it: on data that is always there, with fewer epochs, trials and members."""
     body = _without_unknown(copy.deepcopy(step.body), labels)
-    spec = body["base"] if step.kind == "study" else body if step.kind == "job" else None
+    spec = body["base"] if step.kind == "study" else body if step.kind in ("job", "mend") else None
     if spec is not None:
         _stand_in(spec)
         if spec.get("kind", "train") == "train":

@@ -6,6 +6,7 @@ from typing import Any
 
 from examples.gallery.claims import look_up, shown
 from examples.gallery.experiment import Experiment, Step
+from examples.gallery.mending import HEAD, rows_of, sentences
 from examples.gallery.studies import covers
 
 Json = dict[str, Any]
@@ -67,7 +68,8 @@ def tables(names: list[str], runs: Json) -> list[str]:
     A search has many settings of one run each; it is a row among the runs.
     """
     compared = {label: run for label, run in runs.items() if "settings" in run and not run.get("searched")}
-    plain = {label: run for label, run in runs.items() if label not in compared}
+    mended = {label: run for label, run in runs.items() if "before" in run}
+    plain = {label: run for label, run in runs.items() if label not in compared | mended}
     found = []
     rows = [[label, *(_cell(name, look_up(f"{label}.{name}", runs)) for name in names)] for label in plain]
     rows = [row for row in rows if any(cell != "-" for cell in row[1:])]
@@ -78,6 +80,8 @@ def tables(names: list[str], runs: Json) -> list[str]:
             found.append(_study_table(label, run))
         if "by" in run:
             found.append(_spread_table(label, run))
+    if mended:
+        found += [table(HEAD, rows_of(mended)), sentences(mended)]
     return found
 
 
@@ -190,11 +194,18 @@ def _request(step: Step, count: int) -> str:
         return f"```sh\n.venv/bin/python {step.body}\n```"
     if step.kind == "predict":
         return f"`{step.label}` asks the model `{step.model}` about the pixels of `{step.body}`."
-    path = "/v1/jobs" if step.kind == "job" else "/v1/studies"
+    path = "/v1/studies" if step.kind == "study" else "/v1/jobs"
     said = f"`{step.label}`"
-    if count > 1:
+    if step.kind == "mend":
+        said += "; the specs of the others are in `examples/illnesses/specs.py`"
+    elif count > 1:
         ((variable, values),) = step.source["each"].items()
         others = ", ".join(f"`{name}`" for name in [str(value) for value in values][1:count])
         said += f"; the same with another {variable.replace('_', ' ')} for {others}"
     command = f"curl -sS $URL{path} -H 'Content-Type: application/json' -d @- <<'JSON'"
-    return f"{said}:\n\n```sh\n{command}\n{compact(step.body)}\nJSON\n```"
+    then = (
+        "\ncurl -sS -X POST $URL/v1/jobs/$JOB/diagnosis/1/apply  # while it runs, or later"
+        if step.kind == "mend"
+        else ""
+    )
+    return f"{said}:\n\n```sh\n{command}\n{compact(step.body)}\nJSON{then}\n```"

@@ -17,6 +17,7 @@ from PIL import Image
 from examples.gallery import plots
 from examples.gallery.claims import ticks
 from examples.gallery.experiment import Experiment, Step
+from examples.gallery.mending import mend
 from examples.gallery.service import Service
 from examples.gallery.studies import result_figures, study_figures, with_last
 from trainyard.errors import Unreachable
@@ -90,6 +91,8 @@ class Runner:
                 return self._script(step, outcome)
             case "predict":
                 return self._predict(step)
+            case "mend":
+                return self._mend(step, outcome)
 
     def _job(self, step: Step, outcome: Outcome) -> Json:
         job = self.service.submit({"name": step.label} | step.body)
@@ -132,6 +135,15 @@ class Runner:
             pixels = np.asarray(picture.convert("L"))
         first: Json = self.service.predict(pixels, model=step.model)["predictions"][0]
         return {name: first[name] for name in ("label", "class_name", "probability")}
+
+    def _mend(self, step: Step, outcome: Outcome) -> Json:
+        before, after, done = mend(self.service, step.body, step.source.get("while_running", False))
+        figures: Json = {"spec": step.body["name"], **done}
+        for when, label, job in (("before", f"{step.label}-before", before), ("after", step.label, after)):
+            outcome.known[label] = {"job": job["id"]}
+            outcome.rows[label] = self.service.metrics(job["id"])
+            figures[when] = job_figures(job, outcome.rows[label])
+        return figures
 
     def _plots(self, experiment: Experiment, outcome: Outcome) -> list[str]:
         """Fetch or draw every plot, and remove those of an earlier run; answers the file names."""

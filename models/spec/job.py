@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from models.spec.base import Part
 from models.spec.data import DatasetField, chosen_classes, class_labels_of, is_regression, shape_of
 from models.spec.initial import InitialWeights
-from models.spec.kinds import Ensemble, Export, GradientCheck, Initialization, Kind, unused_by
+from models.spec.kinds import Ensemble, Export, GradientCheck, Initialization, Kind, Verify, unused_by
 from models.spec.network import (
     Graph,
     Layers,
@@ -52,13 +52,14 @@ from models.spec.training import (
 
 MAX_EPOCHS = 100_000
 MAX_MODEL_NAME = 64
+MAX_NAME, MAX_NOTES = 100, 10_000
 MAX_DEPTH = 20
 MAX_VALUES = 10_000
 
 # No control characters: a NUL cannot be stored, a line break has no place in a name.
-Line = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Line = Annotated[str, StringConstraints(max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$")]
 JobTag = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Notes = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+Notes = Annotated[str, StringConstraints(max_length=MAX_NOTES, pattern=r"^[^\x00]*$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 ClassLabel = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,5})$")]
 
@@ -248,6 +249,9 @@ class JobSpec(Part):
     export: Export | None = None
     """What a job of the kind `export` writes, and in which format."""
 
+    verify: Verify | None = None
+    """What a job of the kind `verify` trains again."""
+
     @model_validator(mode="before")
     @classmethod
     def _of_sane_size(cls, value: object) -> object:
@@ -305,3 +309,5 @@ class JobSpec(Part):
                 return len(self.ensemble.members) if self.ensemble else 1
             case "export":
                 return 2
+            case "verify":
+                return (self.verify and self.verify.epochs) or 1

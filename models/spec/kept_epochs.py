@@ -10,15 +10,15 @@ MOST_EPOCHS = 20
 MOST_BYTES = 64_000_000  # of one job's weights in all
 
 
-def kept_every(spec: JobSpec) -> int:
-    """The weights of every n-th epoch, counted from 1, are kept: this n.
+def kept_every(spec: JobSpec, epochs: int | None = None) -> int:
+    """The weights of every n-th epoch, counted from 1, are kept: this n, for so many epochs, else the spec's.
 
     It is 1 while there are at most 20 epochs and 64 MB of weights in all. Those of the last epoch are always kept;
     which one that is early stopping decides.
     """
     layers, _ = trace(spec.nodes, shape_of(spec.dataset))
     size = 4 * sum(layer.parameters for layer in layers)
-    return ceil(spec.epochs / max(1, min(MOST_EPOCHS, MOST_BYTES // max(size, 1))))
+    return ceil((epochs or spec.epochs) / max(1, min(MOST_EPOCHS, MOST_BYTES // max(size, 1))))
 
 
 def file_of(epoch: int) -> str:

@@ -7,7 +7,7 @@ from pydantic import Field
 from models.spec.base import Part
 from models.spec.initializers import InitializerField, PlainInitializer, RandomNormal
 
-Kind = Literal["train", "initialization", "gradient_check", "ensemble", "export"]
+Kind = Literal["train", "initialization", "gradient_check", "ensemble", "export", "verify"]
 ExportFormat = Literal["tf_saved_model", "litert"]
 REF = r"^[a-z0-9][a-z0-9._-]{0,63}(:[1-9][0-9]{0,8}|@[a-z0-9][a-z0-9._-]{0,63})?$"
 VersionRef = Annotated[str, Field(pattern=REF, examples=["mnist", "mnist:3", "mnist@champion"])]
@@ -26,9 +26,9 @@ _TRAINING = frozenset(
         "initial_weights",
     }
 )
-KINDS_WITH_RESULT = frozenset({"initialization", "gradient_check"})
-KINDS_WITHOUT_NETWORK = frozenset({"ensemble", "export"})
-_KINDS = frozenset({"initialization", "gradient_check", "ensemble", "export"})
+KINDS_WITH_RESULT = frozenset({"initialization", "gradient_check", "verify"})
+KINDS_WITHOUT_NETWORK = frozenset({"ensemble", "export", "verify"})
+_KINDS = frozenset({"initialization", "gradient_check", "ensemble", "export", "verify"})
 
 
 class Initialization(Part):
@@ -79,6 +79,16 @@ class Export(Part):
     """`tf_saved_model` becomes `saved_model.zip`, `litert` becomes `model.tflite`."""
 
 
+class Verify(Part):
+    """Another job's training, done again with its changes at their steps, to see whether the weights are the same."""
+
+    job: Annotated[str, Field(max_length=64, examples=["job_01KAHB9V2M0Q4T8XJ5N7C3R6WY"])]
+    """The training, which has a model, of the spec's data set with all that the spec says of it."""
+
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """How many it was trained; null is filled in."""
+
+
 def unused_by(kind: Kind) -> frozenset[str]:
     """The fields of a spec that mean nothing to a job of this kind."""
     match kind:
@@ -86,7 +96,7 @@ def unused_by(kind: Kind) -> frozenset[str]:
             return _KINDS
         case "ensemble":
             return _TRAINING | (_KINDS - {"ensemble"}) | {"network", "loss"}
-        case "export":
-            return _TRAINING | (_KINDS - {"export"}) | {"network", "loss", "model"}
+        case "export" | "verify":
+            return _TRAINING | (_KINDS - {kind}) | {"network", "loss", "model"}
         case _:
             return _TRAINING | (_KINDS - {kind}) | {"model"}

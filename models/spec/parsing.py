@@ -5,9 +5,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from models.spec.change import ChangeSpec
 from models.spec.checks import problems_of
+from models.spec.checks.change import change_faults
 from models.spec.job import JobSpec
-from models.spec.problems import Path, Problem, SpecError, has, pointer_to
+from models.spec.problems import Path, Problem, SpecError, has, pointer_to, problem_at
 from models.spec.validation import problems_from
 
 
@@ -25,6 +27,12 @@ def check_spec(spec: JobSpec, body: object) -> None:
     """Whether the parts of `spec` fit each other. Raises SpecError that points into `body`, as it was sent."""
     if problems := problems_of(spec):
         raise SpecError([_within(body, path, problem) for path, problem in problems])
+
+
+def check_change(change: ChangeSpec, spec: JobSpec, done: int, body: object) -> None:
+    """Whether a job that `spec` describes can be changed so after `done` epochs. Raises SpecError, as `check_spec`."""
+    if faults := list(change_faults(change, spec, done)):
+        raise SpecError([_within(body, fault.path, problem_at(*fault)) for fault in faults])
 
 
 def _within(body: object, path: Path, problem: Problem) -> Problem:

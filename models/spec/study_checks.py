@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 from models.spec.job import JobSpec
+from models.spec.patching import Nowhere, Setting, split_pointer
 from models.spec.problems import Problem, SpecError, pointer_to, problem_at
 from models.spec.study import MAX_JOBS, MAX_SETTINGS, Range, StudySpec
-from models.spec.study_settings import Base, Nowhere, Setting, canonical, grid, split_pointer
+from models.spec.study_settings import Base, canonical, grid
 
 MOST_PROBLEMS = 100
 MOST_TRIED = 20

@@ -1,36 +1,20 @@
-"""Settings of a study: which there are in a grid, how one is put into the base, and what it is called."""
+"""Settings of a study: which there are in a grid, put into the base, and what each is called."""
 
-import copy
 import itertools
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from models.spec.job import JobSpec
 from models.spec.parsing import parse_spec
-from models.spec.problems import Problem, SpecError, has
+from models.spec.patching import Setting, split_pointer, with_setting
+from models.spec.problems import Problem, SpecError
 from models.spec.study import Range, StudySpec
 
-Setting = dict[str, Any]
-Path = tuple[str, ...]
 Apart = dict[str, dict[str, "Apart"]]
 MOST_WORDS, MOST_JSON = 80, 30  # letters of a value that is told by its type, and of one written out
 TYPE_KEYS = ("type", "name", "preset")
-# Fields whose default follows from other fields.
-DERIVED = frozenset(name for name, field in JobSpec.model_fields.items() if field.default_factory is not None)
-
-
-class Nowhere(ValueError):
-    """A pointer that leads to nothing in the base."""
-
-
-def split_pointer(pointer: str) -> Path:
-    """The reference tokens of a JSON pointer (RFC 6901). Raises Nowhere for what is none, or points at everything."""
-    if not pointer.startswith("/") or re.search(r"~(?![01])", pointer):
-        raise Nowhere
-    return tuple(part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/"))
 
 
 def grid(study: StudySpec) -> Iterator[Setting]:
@@ -67,24 +51,8 @@ class Base:
         return self._parse(self.body_of(setting) | also, repeat)
 
     def body_of(self, setting: Setting) -> dict[str, Any]:
-        """The base as sent with the setting put into it, outer fields first, those that follow from others last."""
-        body: dict[str, Any] = self._sent
-        touched: set[str] = set()
-
-        def normal(field: str) -> Any:
-            """What stands at an outer field now that the settings before this one are in."""
-            if field not in touched and not (touched and field in DERIVED):
-                return self.normal.get(field)
-            try:
-                return parse_spec(body).model_dump(mode="json").get(field)
-            except SpecError:
-                return self.normal.get(field)
-
-        parts = [(split_pointer(pointer), value) for pointer, value in setting.items()]
-        for path, value in sorted(parts, key=lambda part: (part[0][0] in DERIVED, len(part[0]))):
-            body = _put(body, path, value, normal)
-            touched.add(path[0])
-        return body
+        """The base as sent with the setting put into it. Raises Nowhere."""
+        return with_setting(self._sent, setting, self.normal)
 
     def _parse(self, body: dict[str, Any], repeat: int) -> JobSpec:
         folds = self._study.k_folds
@@ -108,40 +76,6 @@ def _on_fold(body: dict[str, Any], fold: int, folds: int) -> dict[str, Any]:
         detail = f"validation must be left out: with k_folds each run validates on one fold. Received: {given!r:.100}"
         raise SpecError([Problem("/dataset/validation", "invalid", detail, given)])
     return body | {"dataset": dataset | {"validation": {"fold": fold, "folds": folds}}}
-
-
-def _put(body: dict[str, Any], path: Path, value: object, normal: Callable[[str], Any]) -> dict[str, Any]:
-    """A copy of `body` with `value` at `path`; what is absent or a short form on the way is first written out."""
-    root = copy.copy(body)
-    container: Any = root
-    for n, item in enumerate(path[:-1]):
-        key = _key(container, item)
-        inner = container[key] if has(container, key) else None
-        if not isinstance(inner, dict | list):
-            inner = _reach(normal(path[0]), path[1 : n + 1])
-        if not isinstance(inner, dict | list):
-            raise Nowhere
-        container[key] = copy.copy(inner)
-        container = container[key]
-    container[_key(container, path[-1])] = value
-    return root
-
-
-def _key(container: Any, item: str) -> str | int:
-    if isinstance(container, dict):
-        return item
-    if re.fullmatch(r"0|[1-9][0-9]{0,5}", item) and int(item) < len(container):
-        return int(item)
-    raise Nowhere
-
-
-def _reach(value: Any, path: Path) -> Any:
-    for item in path:
-        key = _key(value, item) if isinstance(value, dict | list) else None
-        if key is None or not has(value, key):
-            return None
-        value = value[key]
-    return value
 
 
 class Labels:

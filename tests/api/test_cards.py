@@ -22,7 +22,7 @@ from api.card_text import card
 from api.deps import Room
 from api.markdown import UNSEEN, escaped, fenced, front_matter
 from models import jobs, registry
-from models.history import EpochResult, Evaluation
+from models.history import Change, EpochResult, Evaluation
 from models.jobs import Job, Status
 from models.registry import ModelVersion
 from models.spec import JobSpec, parse_spec
@@ -377,3 +377,17 @@ def test_an_evaluation_is_drawn_once_there_is_one(client: TestClient, room: Room
     path = finish(client, room, digits())
     answer = client.get(f"/v1/jobs/{client.get(path).json()['job_id']}/evaluation.svg")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+
+
+def test_changes_made_on_the_way_are_told(client: TestClient, room: Room) -> None:
+    path = finish(client, room, digits())
+    job_id = client.get(path).json()["job_id"]
+    new, old = {"learning_rate": 0.01, "epochs": 9}, {"learning_rate": 0.001, "epochs": 5}
+    with room.database.write() as session:
+        session.add(Change(job_id=job_id, number=1, new=new, old=old, applied_at_step=2_600, epoch=3))
+        session.add(Change(job_id=job_id, number=2, new={"epochs": 12}))
+    text = client.get(f"{path}/card.md").text
+    changed = "in epoch 3, from step 2,600 on: learning_rate 0.01, epochs 9 instead of learning_rate 0.001, epochs 5"
+    assert changed in text.replace("\\_", "_")
+    assert "epochs 12" not in text
+    assert f"POST /v1/jobs/{job_id}/verify" in text

@@ -10,6 +10,7 @@ import httpx2
 import numpy as np
 from sqlalchemy import select
 
+from models.changes import changes_of
 from models.database import Database
 from models.history import Epoch, Event
 from models.jobs import TERMINAL, TRANSITIONS, Job, Status
@@ -35,7 +36,7 @@ class Checks:
             self._versions = list(session.scalars(select(ModelVersion)))
             self._models = list(session.scalars(select(Model)))
             self._workers = list(session.scalars(select(Worker)))
-        self.compared = self.predicted = self.resumed = 0
+        self.compared = self.predicted = self.resumed = self.verified = self.verified_after_losses = 0
 
     def all(self) -> Iterator[str]:
         """Every violation."""
@@ -86,9 +87,9 @@ class Checks:
         taken, perhaps = "cancel" in asked.acts, "perhaps cancel" in asked.acts
         if (job.status == Status.CANCELLED) != taken and not perhaps:
             yield f"it is {job.status}, and what its user did and got a yes for was {asked.acts}"
-        trains = asked.plan.kind not in ("initialization", "export")
-        if job.status == Status.SUCCEEDED and trains:
-            yield from self._same_as_undisturbed(asked.plan.kind, job, epochs)
+        if job.status == Status.SUCCEEDED and job.kind == "train":
+            if not self._changed(job.id):
+                yield from self._same_as_undisturbed(asked.plan.kind, job, epochs)
             if job.model_version is None:
                 yield "it succeeded without a model version"
         if job.model_version is not None:
@@ -100,6 +101,17 @@ class Checks:
             )
             if mine != theirs:
                 yield "its result is not that of an undisturbed one"
+
+        if job.kind == "verify" and job.status == Status.SUCCEEDED:
+            result = self._users.answer("GET", f"/v1/jobs/{job.id}/result").json()
+            self.verified += 1
+            self.verified_after_losses += self.jobs[result["job"]].attempt > 1
+            if not result["same"]:
+                yield f"trained again, {result['job']} is another one: {result['summary']}"
+
+    def _changed(self, job_id: str) -> bool:
+        with self._database.read() as session:
+            return any(change.applied_at_step is not None for change in changes_of(session, job_id))
 
     def _same_as_undisturbed(self, kind: str, job: Job, epochs: list[Epoch]) -> Iterator[str]:
         reference = self._references[kind]

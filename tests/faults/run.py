@@ -61,6 +61,7 @@ class Run:
             feeder = users.feed(drawn, references["plain"])
             self._inflict_all(made, users, feeder)
             self._await_the_end(made, users, feeder)
+            self._train_again(users)
             self._check(made, users, references)
             users.close()
             codes = made.keeper.close()
@@ -138,6 +139,15 @@ class Run:
             self._journal.violation(f"{missing} jobs of {self._jobs} could not be submitted")
         self._journal.say(f"all is healed; every job ended after {time.monotonic() - began:.0f} s more")
 
+    def _train_again(self, users: Users) -> None:
+        """Have every job that was changed on its way, and has a model, verified."""
+        changed = [asked for asked in users.asked if {"change", "perhaps change"} & set(asked.acts)]
+        for asked in changed:
+            if users.answer("GET", f"/v1/jobs/{asked.job_id}").json()["model"] is not None:
+                again = Plan(f"{asked.plan.name} again", "verify", twice=False, act="", after=0, delay=0)
+                users.submit(again, asked.job_id)
+        wait_until(lambda: users.active == 0, "the end of every verification", END_SECONDS)
+
     def _check(self, made: Deployment, users: Users, references: dict[str, str]) -> None:
         checks = Checks(made, users, references)
         for what in checks.all():
@@ -164,6 +174,7 @@ class Run:
         took = ", ".join(f"{count} jobs took {number}" for number, count in sorted(attempts.items()))
         lines += ["", f"attempts: {took}; succeeded at a later one: {checks.resumed}"]
         lines += [f"weights and epochs compared bit for bit with undisturbed ones: {checks.compared}"]
+        lines += [f"changed, and verified: {checks.verified}, {checks.verified_after_losses} of them interrupted"]
         acts = Counter(act for asked in users.asked for act in asked.acts)
         lines += [f"models asked: {checks.predicted}; users' acts: {dict(acts)}; sent twice: {users.sent_twice}"]
         lines += ["", "what the services' logs have of tracebacks:"]

@@ -53,15 +53,18 @@ SPECS: dict[str, Json] = {
         "initialization": {"examples": 1000},
     },
     "export": {"kind": "export"},
+    "verify": {"kind": "verify"},
 }
 # Of so many jobs of each kind: training is what faults are about.
 SHARES = {"plain": 4, "noisy": 5, "stopping": 4, "convolution": 3, "plateau": 3, "augmented": 3}
 SHARES |= {"initialization": 1, "export": 1}
 
 
-def spec_of(kind: str, name: str, exported: str | None = None) -> Json:
-    """A spec to submit; `exported` is the job whose model an export writes."""
-    spec = {"dataset": DATA, "name": name} | copy.deepcopy(SPECS[kind])
+def spec_of(kind: str, name: str, source: str | None = None, data: Json | None = None) -> Json:
+    """A spec to submit; `source` is the job whose model an export writes, or that a verification of `data` repeats."""
+    spec = {"dataset": data or DATA, "name": name} | copy.deepcopy(SPECS[kind])
     if kind == "export":
-        spec["export"] = {"job": exported, "format": "litert"}
+        spec["export"] = {"job": source, "format": "litert"}
+    if kind == "verify":
+        spec["verify"] = {"job": source}
     return spec

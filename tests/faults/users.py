@@ -18,9 +18,10 @@ from trainyard.errors import TrainyardError
 ANSWER_SECONDS = 240
 # What a service says that will take the same request later.
 LATER = frozenset({429, 502, 503, 504, 507})
-ACTS = {"": 16, "cancel": 2, "cancel keep_model": 2, "pause": 4, "pause, cancel keep_model": 2}
+ACTS = {"": 14, "change": 4, "cancel": 2, "cancel keep_model": 2, "pause": 4, "pause, cancel keep_model": 2}
 SHARE_OF_TWICE = 0.4
 ACTIVE = 6
+CHANGE = {"learning_rate": {"type": "cosine_decay", "initial_learning_rate": 0.02, "decay_steps": 2000}}
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,13 @@ class Users:
         self._threads: list[threading.Thread] = []
         self._http = httpx2.Client(timeout=40, trust_env=False, limits=httpx2.Limits(max_connections=None))
 
-    def submit(self, plan: Plan, exported: str | None = None) -> Asked:
-        """Submit the plan's job, follow it from now on, and do to it what the plan says."""
-        spec = spec_of(plan.kind, plan.name, exported)
+    def submit(self, plan: Plan, source: str | None = None) -> Asked:
+        """Submit the plan's job, follow it from now on, and do to it what the plan says.
+
+        An export writes the model of the job `source`, and a verification trains that again.
+        """
+        data = self.answer("GET", f"/v1/jobs/{source}").json()["spec"]["dataset"] if plan.kind == "verify" else None
+        spec = spec_of(plan.kind, plan.name, source, data)
         key = secrets.token_hex(8)
         ids: list[str] = []
         times = 2 if plan.twice else 1
@@ -167,7 +172,11 @@ class Users:
         plan = asked.plan
         while len(asked.seqs) < plan.after and not asked.ended.is_set():
             time.sleep(0.02)
-        if plan.act.startswith("pause"):
+        if plan.act == "change":
+            # Where the plateau rule lowers the rate, it has to stay a number.
+            what = {"learning_rate": 0.004} if plan.kind == "plateau" or plan.after % 2 else CHANGE
+            self._post(asked, "change", "changes", json=what, headers={"Idempotency-Key": secrets.token_hex(8)})
+        elif plan.act.startswith("pause"):
             self._pause(asked)
         else:
             self._post(asked, "cancel", json={"keep_model": plan.act.endswith("keep_model")})
@@ -184,11 +193,11 @@ class Users:
                 return
             self._post(asked, "resume")
 
-    def _post(self, asked: Asked, act: str, **arguments: Any) -> None:
+    def _post(self, asked: Asked, act: str, path: str = "", **arguments: Any) -> None:
         """Ask it of the job, and note whether that was taken; 409 is the answer to who comes too late."""
         before = self._lost
-        response = self.answer("POST", f"/v1/jobs/{asked.job_id}/{act}", **arguments)
-        if response.status_code in (200, 202):
+        response = self.answer("POST", f"/v1/jobs/{asked.job_id}/{path or act}", **arguments)
+        if response.status_code in (200, 201, 202):
             asked.acts.append(act)
         elif response.status_code != 409:
             told = f"{response.status_code} {response.text[:300]}"

@@ -177,6 +177,22 @@ def test_a_job_is_paused_and_resumed(stand_in: StandIn) -> None:
         assert client.resume("j")["status"] == "queued"
 
 
+def test_a_job_is_changed_and_verified(stand_in: StandIn) -> None:
+    stand_in.routes["/v1/jobs/j/changes"] = (201, {"number": 1, "data": [{"number": 1}]})
+    stand_in.routes["/v1/jobs/j/verify"] = (201, {"id": "k", "kind": "verify"})
+    rate = {"type": "cosine_decay", "initial_learning_rate": 0.1, "decay_steps": 100}
+    with Client(stand_in.url) as client:
+        assert client.change("j", learning_rate=0.5)["number"] == 1
+        assert client.change("j", learning_rate=rate, epochs=30, patience=0, idempotency_key="mine")["number"] == 1
+        assert client.changes("j") == [{"number": 1}]
+        assert client.verify("j")["id"] == "k"
+    first, second, _, last = stand_in.requests
+    assert json.loads(first["body"]) == {"learning_rate": 0.5}
+    assert json.loads(second["body"]) == {"learning_rate": rate, "epochs": 30, "early_stopping": {"patience": 0}}
+    assert (second["headers"]["Idempotency-Key"], last["body"]) == ("mine", b"")
+    assert len(last["headers"]["Idempotency-Key"]) > 20
+
+
 def test_studies_are_submitted_read_listed_cancelled_and_drawn(stand_in: StandIn) -> None:
     study = {"base": {"dataset": "mnist"}, "vary": {"/epochs": [1, 2]}}
     stand_in.routes["/v1/studies"] = (201, {"id": "study_1"})

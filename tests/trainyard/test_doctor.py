@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, text
 
-from api import diagnosis
+from api import self_check
 from models.database import Database
 from models.schema import REVISION
 from models.settings import Settings
@@ -52,7 +52,7 @@ def by_check(findings: list[dict[str, str]]) -> dict[str, dict[str, str]]:
     return {each["check"]: each for each in findings}
 
 
-def only(findings: Iterator[Finding] | Iterator[diagnosis.Finding]) -> Any:
+def only(findings: Iterator[Finding] | Iterator[self_check.Finding]) -> Any:
     [found] = findings
     return found
 
@@ -112,7 +112,7 @@ def test_the_package_without_which_the_api_cannot_start_is_named(
 ) -> None:
     (tmp_path / "celery.py").write_text("raise ModuleNotFoundError(\"No module named 'celery'\")")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    [found] = doctor.diagnosis()
+    [found] = doctor.self_check()
     assert (found.check, found.status) == ("packages", "wrong")
     assert "No module named 'celery'" in found.found
 
@@ -149,8 +149,8 @@ def test_home_that_may_not_be_written(settings: Settings, tmp_path: Path) -> Non
 
 
 def test_tables_of_this_version_and_of_others(database: Database) -> None:
-    def told() -> list[diagnosis.Finding]:
-        return list(diagnosis.database(Settings(database_url=database.url)))
+    def told() -> list[self_check.Finding]:
+        return list(self_check.database(Settings(database_url=database.url)))
 
     assert [each.status for each in told()] == ["ok"] * len(told())
     assert REVISION in told()[0].found
@@ -168,18 +168,18 @@ def test_tables_of_this_version_and_of_others(database: Database) -> None:
 
 def test_a_damaged_file_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "yard.db").write_bytes(b"not a database at all" * 1000)
-    found = only(diagnosis.database(Settings(database_url=f"sqlite:///{tmp_path / 'yard.db'}")))
+    found = only(self_check.database(Settings(database_url=f"sqlite:///{tmp_path / 'yard.db'}")))
     assert (found.status, "not a database" in found.found) == ("wrong", True)
 
 
 def test_a_url_that_means_nothing(tmp_path: Path) -> None:
     for url in ("nonsense", "nonsense://host/x"):
-        assert only(diagnosis.database(Settings(database_url=url))).status == "wrong"
+        assert only(self_check.database(Settings(database_url=url))).status == "wrong"
 
 
 def test_a_database_that_does_not_exist(postgres_url: str) -> None:
     url = make_url(postgres_url).set(database="no_such_yard").render_as_string(hide_password=False)
-    found = only(diagnosis.database(Settings(database_url=url)))
+    found = only(self_check.database(Settings(database_url=url)))
     assert "does not exist" in found.found
     assert "createdb" in found.advice
 
@@ -188,17 +188,17 @@ def test_a_database_that_does_not_exist(postgres_url: str) -> None:
 
 
 def test_the_broker_that_is_set_answers(broker_url: str) -> None:
-    assert only(diagnosis.broker(Settings(broker_url=broker_url))).status == "ok"
-    assert only(diagnosis.broker(Settings(broker_url="nonsense://host"))).status == "wrong"
+    assert only(self_check.broker(Settings(broker_url=broker_url))).status == "ok"
+    assert only(self_check.broker(Settings(broker_url="nonsense://host"))).status == "wrong"
 
 
 def test_a_store_whose_folder_takes_no_files(tmp_path: Path) -> None:
     (tmp_path / "store" / "jobs").mkdir(parents=True)
-    assert only(diagnosis.artifacts(Settings(artifacts_url=f"file://{tmp_path / 'store'}"))).status == "ok"
+    assert only(self_check.artifacts(Settings(artifacts_url=f"file://{tmp_path / 'store'}"))).status == "ok"
     assert list((tmp_path / "store").rglob("probe*")) == []
     (tmp_path / "store" / "jobs").rmdir()
     (tmp_path / "store" / "jobs").write_text("a file where a folder belongs")
-    assert only(diagnosis.artifacts(Settings(artifacts_url=f"file://{tmp_path / 'store'}"))).status == "wrong"
+    assert only(self_check.artifacts(Settings(artifacts_url=f"file://{tmp_path / 'store'}"))).status == "wrong"
 
 
 def test_a_data_set_of_which_one_file_is_another(tmp_path: Path) -> None:
@@ -206,14 +206,14 @@ def test_a_data_set_of_which_one_file_is_another(tmp_path: Path) -> None:
     folder.mkdir()
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (folder / f"{part}-ubyte").write_bytes(b"something else")
-    found = {each.check: each for each in diagnosis.datasets(Settings(datasets_dir=tmp_path, offline=True))}
+    found = {each.check: each for each in self_check.datasets(Settings(datasets_dir=tmp_path, offline=True))}
     assert found["data set mnist"].status == "wrong"
     assert "not the original" in found["data set mnist"].found
 
 
 def test_who_reaches_the_service(settings: Settings) -> None:
     def told(**changes: Any) -> str:
-        status: str = only(diagnosis.exposure(Settings(database_url=settings.database_url, **changes))).status
+        status: str = only(self_check.exposure(Settings(database_url=settings.database_url, **changes))).status
         return status
 
     assert told() == "ok"

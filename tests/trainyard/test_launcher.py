@@ -10,7 +10,8 @@ import pytest
 from models import keys
 from models.database import Database
 from models.settings import Settings
-from trainyard.client import from_environment, reachable
+from trainyard.addresses import reachable
+from trainyard.client import from_environment
 from trainyard.launcher import Launcher, check, listen, settings_table, settings_with
 
 

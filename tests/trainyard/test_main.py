@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.trainyard.conftest import StandIn
+from trainyard.main import app
+from trainyard.typed import parse_rate
 
 JOB = {
     "id": "job_1",
@@ -134,3 +137,37 @@ def test_settings_are_printed_with_their_meaning(tmp_path: Path) -> None:
     done = trainyard("settings", TRAINYARD_HOME=str(tmp_path))
     assert f"TRAINYARD_HOME={tmp_path}\n    everything the embedded default writes (default: var)\n" in done.stdout
     assert done.returncode == 0
+
+
+def test_a_job_is_changed(stand_in: StandIn) -> None:
+    stand_in.routes = {"/v1/jobs/job_1/changes": (201, {"number": 1, "new": {"epochs": 30}})}
+    schedule = '{"type": "cosine_decay", "initial_learning_rate": 0.1, "decay_steps": 9}'
+    arguments = ["change", "job_1", "--learning-rate", schedule, "--patience", "4"]
+    done = CliRunner().invoke(app, ["--url", stand_in.url, *arguments])
+    assert (done.exit_code, json.loads(done.stdout)["number"]) == (0, 1)
+    body = {"learning_rate": json.loads(schedule), "early_stopping": {"patience": 4}}
+    assert json.loads(stand_in.requests[0]["body"]) == body
+
+
+@pytest.mark.parametrize(("text", "rate"), [("1e-4", 0.0001), ('{"type": "x"}', {"type": "x"})])
+def test_a_learning_rate_is_a_number_or_a_schedule(text: str, rate: object) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "quick", "[1]", '{"type": '])
+def test_what_is_no_learning_rate_is_told_with_what_would_do(text: str) -> None:
+    with pytest.raises(ValueError, match="is a number, or a schedule such as"):
+        parse_rate(text)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_verify_waits_says_what_came_out_and_ends_so(stand_in: StandIn, same: bool) -> None:
+    result = {"same": same, "summary": ["What came out.", "And more."]}
+    stand_in.routes = {
+        "/v1/jobs/job_1/verify": (201, {"id": "job_2"}),
+        "/v1/jobs/job_2": (200, JOB | {"id": "job_2"}),
+        "/v1/jobs/job_2/result": (200, result),
+    }
+    done = CliRunner().invoke(app, ["--url", stand_in.url, "verify", "job_1"])
+    assert (done.stdout, done.stderr) == ("What came out.\nAnd more.\n", "")
+    assert done.exit_code == (0 if same else 1)

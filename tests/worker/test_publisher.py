@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 
 from models.jobs import Status
-from tests.worker.spirals import spiral_model, spiral_spec
+from tests.worker.spirals import BATCH, EXAMPLES, spiral_model, spiral_spec
 from tests.worker.test_attempt import Killed, put_back, read, slot, submit, weights
 from worker import callbacks, writer
 from worker.attempt import try_job
 from worker.callbacks import SHARE, Progress, Publisher
 from worker.checkpoints import Checkpoint, CheckpointKeeper
+from worker.chunks import Chunks
+from worker.diagnosis.doctor import Doctor
 from worker.hold import Hold
 from worker.slot import Slot
+from worker.steering import Course as Plan
+from worker.steering import Steering
 from worker.writer import Writer
 
 __all__ = ["slot"]
@@ -156,7 +160,7 @@ class Record:
     moment: float = 0.0
     published: list[list[int]] = field(default_factory=list)
 
-    def record(self, results: list[Any], reached: Any, files: dict[str, Any], **values: Any) -> None:
+    def record(self, results: list[Any], reached: Any, files: dict[str, Any], seen: Any, **values: Any) -> None:
         self.published.append([result.epoch for result in results])
 
     def limit_of(self, spec: Any) -> None:
@@ -192,8 +196,9 @@ def published(monkeypatch: pytest.MonkeyPatch, epochs: int, epoch_seconds: float
     # What is written is done at once, so that it is the clock alone that decides.
     monkeypatch.setattr(Writer, "start", lambda own, work: (start(own, work), own.wait()))
     hold, keeper = cast(Hold, record), cast(CheckpointKeeper, record)
-    publisher = Publisher(hold, spec, keeper, Progress(), None, None)
-    publisher.set_model(spiral_model(spec))
+    model, steering = spiral_model(spec), Steering(Chunks(EXAMPLES, BATCH, 7), Plan.of(spec))
+    publisher = Publisher(hold, spec, keeper, Progress(), None, None, steering, Doctor(model, spec))
+    publisher.set_model(model)
     for epoch in range(epochs):
         publisher.on_epoch_begin(epoch)
         record.moment += epoch_seconds

@@ -145,14 +145,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_number_needs_no_rates() -> None:
-    assert spiral_model(spiral_spec(optimizer={"type": "sgd", "learning_rate": 0.5})).rates is None
-
-
 @given(examples=st.integers(1, 300), batch_size=st.integers(1, 300), rows=st.integers(1, 40))
 def test_every_chunk_knows_its_first_batch(examples: int, batch_size: int, rows: int) -> None:
     chunks = Chunks(examples, min(batch_size, examples), rows)
     cut = chunks.cut(np.arange(examples, dtype=np.int32))
     batches = [count + ending for _, count, _, ending in cut]
-    assert [chunks.first_batch(n) for n in range(chunks.count)] == np.cumsum([0, *batches[:-1]]).tolist()
+    assert chunks.starts(0) == np.cumsum([0, *batches[:-1]]).tolist()
     assert chunks.batches == sum(batches)

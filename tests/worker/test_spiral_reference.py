@@ -12,9 +12,9 @@ import pytest
 from models.spec import parse_spec
 from models.spec.schedules import rate_at
 from models.synthetic import spiral
-from worker.callbacks import plain
 from worker.data import split_for
 from worker.rehearsal import chunks_of
+from worker.steering import plain
 from worker.training import build_model, fit
 
 HIDDEN = {"type": "dense", "units": 64, "activation": "relu"}

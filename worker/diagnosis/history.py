@@ -1,9 +1,9 @@
 """What a diagnosis goes by: the epochs of a job as far as it has come, with what was seen of its layers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from models.diagnoses import LayerSigns
+from models.diagnoses import Finding, LayerSigns
 
 
 @dataclass(frozen=True)
@@ -21,3 +21,11 @@ class EpochSigns:
     learning_rate: float
     metrics: dict[str, float]
     layers: Sequence[LayerSigns] | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is to be put on record: the signs of every layer by epoch, and what was found."""
+
+    signs: Mapping[int, Sequence[LayerSigns]] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()

@@ -10,13 +10,13 @@ from models import registry
 from models.registry import Artifact
 from models.spec import JobSpec
 from models.spec.data import is_regression
-from worker.callbacks import plain
 from worker.chunks import EVALUATION_BATCH
 from worker.data import Split
 from worker.evaluation import classes_of
 from worker.hold import Hold
 from worker.initial_weights import Unusable, load_keras, read_verified
 from worker.kinds.steps import Steps
+from worker.steering import plain
 
 Outputs = npt.NDArray[np.float32]
 

@@ -13,6 +13,7 @@ from worker.kinds.export_model import export_model
 from worker.kinds.gradient_check import check_gradients
 from worker.kinds.initialization import compare_initializers
 from worker.kinds.steps import Steps
+from worker.kinds.verify import verify_training
 from worker.results import Reasons, keep, measure_in_detail
 
 
@@ -30,6 +31,8 @@ def run_kind(hold: Hold, spec: JobSpec, split: Split) -> None:
             _make_ensemble(hold, spec, split)
         case "export":
             export_model(hold, spec, split)
+        case "verify":
+            _end(hold, verify_training(hold, spec, split))
         case "train":
             raise ValueError("A training is run by worker.attempt.")
         case _:

@@ -9,7 +9,7 @@ from models.spec.kinds import unused_by
 
 
 def kind_faults(spec: JobSpec) -> Iterator[Fault]:
-    """Fields without a meaning for this kind, initializers named twice, and what an ensemble or an export lacks."""
+    """Fields without a meaning for this kind, initializers named twice, and what is missing for this kind."""
     for name in sorted(spec.model_fields_set & unused_by(spec.kind)):
         value = spec.model_dump(mode="json", include={name}, context={"whole": True}).get(name)
         if value is not None:
@@ -24,3 +24,5 @@ def kind_faults(spec: JobSpec) -> Iterator[Fault]:
         yield Fault(("ensemble",), "missing", "ensemble must say which model versions are its members", None)
     if spec.kind == "export" and spec.export is None:
         yield Fault(("export",), "missing", "export must say which job's model to write, and in which format", None)
+    if spec.kind == "verify" and spec.verify is None:
+        yield Fault(("verify",), "missing", "verify must say which job's training to repeat", None)

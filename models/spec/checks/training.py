@@ -10,6 +10,7 @@ from models.spec.checks.fault import Fault
 from models.spec.data import class_labels_of, is_regression, shape_of
 from models.spec.job import JobSpec
 from models.spec.network import last_activation
+from models.spec.problems import Path
 from models.spec.schedules import rate_at
 from models.spec.shapes import trace
 from models.spec.summary import steps_per_epoch
@@ -24,6 +25,7 @@ from models.spec.training import (
     ExponentialDecay,
     InverseTimeDecay,
     KlDivergence,
+    LearningRate,
     PiecewiseConstantDecay,
     PolynomialDecay,
     SparseCategoricalCrossentropy,
@@ -73,8 +75,8 @@ def _clipping(spec: JobSpec) -> Iterator[Fault]:
         yield Fault(("optimizer", name), "invalid", detail, getattr(spec.optimizer, name))
 
 
-def _learning_rate(spec: JobSpec) -> Iterator[Fault]:
-    plan, path = spec.optimizer.learning_rate, ("optimizer", "learning_rate")
+def schedule_faults(plan: LearningRate, path: Path) -> Iterator[Fault]:
+    """What is odd about a schedule by itself, at `path`."""
     match plan:
         case PiecewiseConstantDecay():
             yield from _piecewise(plan, path)
@@ -84,24 +86,36 @@ def _learning_rate(spec: JobSpec) -> Iterator[Fault]:
         case CosineDecay(warmup_target=None, initial_learning_rate=0.0):
             detail = "initial_learning_rate must be greater than 0 without a warm-up to warmup_target"
             yield Fault((*path, "initial_learning_rate"), "too_small", detail, 0.0)
-        case ExponentialDecay(decay_rate=decay_rate) if decay_rate > 1 and not any(data_faults(spec)):
-            last = steps_per_epoch(spec) * spec.epochs - 1
-            if rate_at(plan, np.array(last)) > MAX_RATE:
-                detail = f"decay_rate must not let the rate grow beyond {MAX_RATE:,} by the last step, {last:,}"
-                yield Fault((*path, "decay_rate"), "too_large", detail, decay_rate)
         case CosineDecay() | ExponentialDecay() | InverseTimeDecay() | PolynomialDecay() | CosineDecayRestarts():
             pass
         case float():
             pass
         case _:
             assert_never(plan)
+
+
+def outgrows(plan: LearningRate, last: int) -> bool:
+    """Whether the rate is beyond any sensible one at the step `last`: of those that can be written, one kind grows."""
+    if not isinstance(plan, ExponentialDecay) or plan.decay_rate <= 1:
+        return False
+    return bool(rate_at(plan, np.array(last)) > MAX_RATE)
+
+
+def _learning_rate(spec: JobSpec) -> Iterator[Fault]:
+    plan, path = spec.optimizer.learning_rate, ("optimizer", "learning_rate")
+    yield from schedule_faults(plan, path)
+    if isinstance(plan, ExponentialDecay) and plan.decay_rate > 1 and not any(data_faults(spec)):
+        last = steps_per_epoch(spec) * spec.epochs - 1
+        if outgrows(plan, last):
+            detail = f"decay_rate must not let the rate grow beyond {MAX_RATE:,} by the last step, {last:,}"
+            yield Fault((*path, "decay_rate"), "too_large", detail, plan.decay_rate)
     if spec.reduce_on_plateau is not None and not isinstance(plan, float):
         detail = f"reduce_on_plateau needs a learning rate that is a number; the {plan.type} sets it anew every batch"
         received = spec.reduce_on_plateau.model_dump(mode="json", exclude_unset=True)
         yield Fault(("reduce_on_plateau",), "invalid", detail, received)
 
 
-def _piecewise(plan: PiecewiseConstantDecay, path: tuple[str, ...]) -> Iterator[Fault]:
+def _piecewise(plan: PiecewiseConstantDecay, path: Path) -> Iterator[Fault]:
     pairs = zip(plan.boundaries, plan.boundaries[1:], strict=False)
     for place, (before, boundary) in enumerate(pairs, start=1):
         if boundary <= before:

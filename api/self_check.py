@@ -1,4 +1,4 @@
-"""`python -m api.diagnosis`: what of an installation only our own packages can look at, for `trainyard doctor`.
+"""`python -m api.self_check`: what of an installation only our own packages can look at, for `trainyard doctor`.
 
 It prints findings as JSON, an object a line, as it comes to them. Nothing is made or changed but a file in the artifact
 store, written and removed again, and what opening a database does.

@@ -1,0 +1,1 @@
+"""Jobs with a known illness and healthy ones, by which the diagnosis is measured."""
