@@ -255,6 +255,7 @@ def test_a_job_is_mended_by_what_its_diagnosis_advises(
     assert f"| {applied} | 0.1000 | {mended} |" in text
     said = "- `low`: It hardly moves. *Try 0.01.* Patch: `/optimizer/learning_rate 0.01`."
     assert (said in text) is found
+    assert "What the service says of" not in text, "the list has it"
     assert "/diagnosis/1/apply" in text
 
 

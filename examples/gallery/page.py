@@ -81,13 +81,13 @@ def tables(names: list[str], runs: Json) -> list[str]:
         if "by" in run:
             found.append(_spread_table(label, run))
     if mended:
-        found += [table(HEAD, rows_of(mended)), sentences(mended)]
+        found += [table(HEAD, rows_of(mended), words=5), sentences(mended)]
     return found
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; all but the first column are figures."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+def table(head: list[str], rows: list[list[str]], words: int = 1) -> str:
+    """A Markdown table; all but the first column, or so many of `words`, are figures."""
+    lines = [head, ["---"] * words + ["---:"] * (len(head) - words), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
@@ -170,7 +170,7 @@ def _spread_table(label: str, run: Json) -> str:
 
 
 def _sentences(run: Json) -> list[str]:
-    return [] if run.get("searched") else list(run.get("verdict") or run.get("told") or ())
+    return [] if run.get("searched") or "before" in run else list(run.get("verdict") or run.get("told") or ())
 
 
 def _verdict(label: str, run: Json) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 from examples.gallery import plots
 from examples.gallery.claims import ticks
 from examples.gallery.experiment import Experiment, Step
-from examples.gallery.mending import mend
+from examples.gallery.mending import KEPT, mend
 from examples.gallery.service import Service
 from examples.gallery.studies import result_figures, study_figures, with_last
 from trainyard.errors import Unreachable
@@ -142,7 +142,8 @@ class Runner:
         for when, label, job in (("before", f"{step.label}-before", before), ("after", step.label, after)):
             outcome.known[label] = {"job": job["id"]}
             outcome.rows[label] = self.service.metrics(job["id"])
-            figures[when] = job_figures(job, outcome.rows[label])
+            told = job_figures(job, outcome.rows[label])
+            figures[when] = {name: told[name] for name in KEPT}
         return figures
 
     def _plots(self, experiment: Experiment, outcome: Outcome) -> list[str]:

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from examples.gallery.service import Service, with_service
 from examples.illnesses.histories import first_finding, history_of, sparse
+from examples.illnesses.later import all_later
 from examples.illnesses.on_service import Judged, Mended, judge, mend
 from examples.illnesses.specs import Planted, all_planted
 from models.diagnoses import VERDICTS
 from models.spec import parse_spec
 
 KEPT = Path(__file__).parents[2] / "var" / "illnesses"
+HALVES = ("tuned", "measured", "later")
 RIGHT, ALARMS = 21 / 24, 2 / 24
 
 
@@ -28,14 +30,14 @@ def main(arguments: list[str]) -> int:
     """Answers 0 when enough are right."""
     parser = argparse.ArgumentParser(prog="examples.illnesses", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--url", help="use the service that runs there")
-    parser.add_argument("--half", choices=["tuned", "measured"], help="only the half that rules were tuned on, or not")
+    parser.add_argument("--half", choices=HALVES, help="only what rules were tuned on, or not; or those written later")
     parser.add_argument("--only", choices=[*VERDICTS, "healthy"], help="only these")
     parser.add_argument("--in-process", action="store_true", help="train here, and keep what was seen")
     parser.add_argument("--mend", action="store_true", help="also apply what is advised to the ill ones")
     options = parser.parse_args(arguments)
     chosen = [
         planted
-        for planted in all_planted()
+        for planted in (all_later() if options.half == "later" else all_planted())
         if options.half in (None, planted.half) and options.only in (None, planted.expected or "healthy")
     ]
     if options.in_process:
@@ -88,13 +90,15 @@ def total(judged: Sequence[Judged]) -> int:
     """Print the totals by half and group; answers 0 when enough are right."""
     enough = True
     print()
-    for half in ("tuned", "measured", "both"):
-        rows = [row for row in judged if half in ("both", row.planted.half)]
+    for half in (*HALVES, "all"):
+        rows = [row for row in judged if half in ("all", row.planted.half)]
+        if not rows:
+            continue
         ill = [row for row in rows if row.planted.group == "ill"]
         healthy = [row for row in rows if row.planted.group == "healthy"]
         right, alarms = sum(row.right for row in ill), sum(not row.right for row in healthy)
         print(f"{half:<8}  right verdict first: {right} of {len(ill)}; false alarms: {alarms} of {len(healthy)}")
-        if half == "both":
+        if half == "all":
             enough = right >= RIGHT * len(ill) and alarms <= ALARMS * len(healthy)
     return 0 if enough else 1
 

@@ -17,7 +17,8 @@ History = Sequence[EpochSigns]
 
 def history_of(planted: Planted, folder: Path, train: Callable[[JobSpec], History]) -> History:
     """What was seen in the course of the job: from `folder` where the same was trained before, else trained now."""
-    path = folder / f"{planted.expected or 'healthy'}-{planted.number}.json"
+    later = "later-" if planted.later else ""
+    path = folder / f"{later}{planted.expected or 'healthy'}-{planted.number}.json"
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["spec"] == planted.spec:

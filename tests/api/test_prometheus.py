@@ -19,6 +19,7 @@ from models import jobs
 from models.database import Database
 from models.history import EpochResult
 from models.jobs import Status
+from models.schema import REVISION
 from models.settings import Settings
 from models.spec import parse_spec
 from tests.api.conftest import LOCAL, add_version
@@ -255,7 +256,8 @@ def test_without_it_requests_leave_no_line(client: TestClient, caplog: pytest.Lo
 
 
 @pytest.mark.parametrize(
-    ("revision", "wanted"), [("0004", "needs 0005: run `python -m migrations`"), ("0099", "newer than the 0005")]
+    ("revision", "wanted"),
+    [("0004", f"needs {REVISION}: run `python -m migrations`"), ("0099", f"newer than the {REVISION}")],
 )
 def test_tables_of_another_version_are_told_with_the_command(
     revision: str, wanted: str, settings: Settings, caplog: pytest.LogCaptureFixture

@@ -41,12 +41,13 @@ def test_no_list_is_longer_than_it_may_be(client: TestClient, path: str, limit: 
 
 def test_every_list_that_can_grow_has_a_limit(client: TestClient) -> None:
     submit(client)
-    # These are as long as there are data sets, workers, aliases that people made, and files of one job.
+    # These are as long as there are data sets, workers, aliases that people made, files and changes of one job.
     short = {
         "/v1/datasets",
         "/v1/workers",
         "/v1/models/{name}/aliases",
         "/v1/jobs/{job_id}/artifacts",
+        "/v1/jobs/{job_id}/changes",
     }
     paths = client.get("/openapi.json").json()["paths"]
     without = set()
