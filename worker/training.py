@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.spec import JobSpec, output_kind
+from models.spec.schedules import rate_at
 from models.spec.training import LearningRate
 from worker.chunks import EVALUATION_BATCH, MOST_BATCHES, Chunks, Measured, measured_batch_of, training_chunks
 from worker.data import Split
@@ -59,7 +60,8 @@ class ResidentModel(keras.Model):
         self._train = (tf.constant(split.x_train), _held(split.y_train))
         parts = [(split.x_val, split.y_val), (split.x_test, split.y_test)]
         self.learning_rate = learning_rate
-        self.rates = tf.Variable(tf.zeros(MOST_BATCHES + 1), trainable=False)
+        first = float(rate_at(learning_rate, np.array(0)))
+        self.rates = tf.Variable(tf.fill([MOST_BATCHES + 1], first), trainable=False)
         examples, truth = zip(*[part for part in parts if part[0] is not None], strict=True)
         self._measured = (tf.constant(np.concatenate(examples)), _held(np.concatenate(truth)))
         self._program = tf.function(self._train_batches, jit_compile=True) if compiled else None

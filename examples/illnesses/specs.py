@@ -163,8 +163,7 @@ def _overfitting() -> Iterator[tuple[str, Json]]:
 
 
 def _too_little() -> Iterator[tuple[str, Json]]:
-    flatten, first, middle, last, *outputs = dense(128, 1, 128, activation="tanh")
-    yield "one unit in the middle", job(MNIST, 5000, [flatten, first, middle, last, *outputs], "adam", 10)
+    yield "one unit in the middle", job(MNIST, 5000, dense(128, 1, 128, activation="tanh"), "adam", 10)
     yield "one unit", job(FASHION, 5000, dense(1, activation="sigmoid"), {"type": "adam", "learning_rate": 0.005}, 10)
     convolutional: list[Json] = [conv(1, strides=2), {"type": "global_average_pooling2d"}, *outputs()]
     yield "one filter, averaged", job(FASHION, 4000, convolutional, {"type": "adam", "learning_rate": 0.005}, 10)

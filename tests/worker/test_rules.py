@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import inf, nan
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from examples.illnesses.later import all_later
 from examples.illnesses.specs import Planted, all_planted
 from models.diagnoses import VERDICTS, Finding, LayerSigns
 from models.spec import JobSpec, parse_spec
@@ -92,6 +93,8 @@ def test_a_gradient_that_is_only_small_needs_epochs_without_progress() -> None:
     assert diagnose(spec, stuck[:1]) == []
     assert only(spec, stuck).verdict == "vanishing_gradients"
     assert diagnose(spec, history([2.31, 2.25, 2.15, 2.0], *layers)) == []
+    long_ago = [*stuck[:1], *(replace(epoch, layers=None) for epoch in stuck[1:])]
+    assert diagnose(spec, long_ago) == []
 
 
 @pytest.mark.parametrize("loss", [nan, inf])
@@ -136,6 +139,19 @@ def test_units_that_died_of_themselves_get_leaky_relu() -> None:
     spec = spec_of(128)
     found = only(spec, history([2.2], signs("dense_1", dead_share=0.9), accuracies=[0.15]))
     assert mended(spec, found).nodes[1].layer.detail == "128, leaky_relu"
+
+
+def test_units_that_died_under_large_steps_are_not_judged_at_once() -> None:
+    spec = spec_of(128, rate=1.0, dataset="digits")
+    epochs = history([2.4, 2.3], signs("dense_1", 0.0, dead_share=1.0), accuracies=[0.1, 0.1], rate=1.0)
+    assert diagnose(spec, epochs[:1]) == []
+    found = only(spec, epochs)
+    assert (found.verdict, found.patch["/optimizer/learning_rate"]) == ("dead_units", 0.01)
+
+
+def test_a_loss_out_of_all_proportion_is_an_explosion_whatever_the_accuracy() -> None:
+    assert only(spec_of(64), history([2000.0], accuracies=[0.6])).verdict == "exploding_or_diverged"
+    assert diagnose(spec_of(64), history([5.0], accuracies=[0.85])) == []
 
 
 def test_dead_units_do_no_harm_to_a_network_that_learns() -> None:
@@ -264,7 +280,7 @@ def every_patch(spec: JobSpec) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
+@pytest.mark.parametrize("planted", [*PLANTED, *all_later()], ids=lambda planted: planted.name)
 def test_every_patch_of_a_planted_spec_is_a_spec(planted: Planted) -> None:
     spec = parse_spec(planted.spec)
     assert all(patched(spec, patch) for patch in every_patch(spec))

@@ -86,6 +86,11 @@ class Reading:
         """What was seen of the layers last; none where nobody looked yet."""
         return next((each.layers for each in reversed(self.history) if each.layers), ())
 
+    @property
+    def looked(self) -> int:
+        """The epoch of that look; 0 for none."""
+        return next((each.epoch for each in reversed(self.history) if each.layers), 0)
+
     @cached_property
     def guessing(self) -> float | None:
         """The loss of who answers every example with the shares of the classes, taken as equal.

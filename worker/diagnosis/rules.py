@@ -13,7 +13,8 @@ from worker.diagnosis.words import evidence, listed, told
 
 # Each number is explained, with where it comes from, in docs/diagnosis.md.
 GOOD = 0.5
-BLOWN_LOSS, SETTLED = 2.0, 40
+BLOWN_LOSS, FAR_LOSS = 2.0, 10.0
+SOON, SETTLED = 10, 40
 DEAD, FEWEST_UNITS = 0.8, 8
 QUIET, SLOW_QUIET, DEEP = 1e-4, 1e-2, 3
 STALLED = 0.02
@@ -37,7 +38,9 @@ def diagnose(spec: JobSpec, history: Sequence[EpochSigns]) -> list[Finding]:
     if not history:
         return []
     reading = Reading(spec, history)
-    exclusive = (_exploding, _dead, _vanishing, _too_low, _too_little)
+    exclusive = [_exploding, _dead, _vanishing, _too_low, _too_little]
+    if reading.is_fast and reading.steps < SETTLED:
+        exclusive = [_exploding]  # Large steps bring about the others; whether they do is seen a little later.
     first = next((found for rule in exclusive if (found := rule(reading))), None)
     return [found for found in (first, _overfitting(reading)) if found is not None]
 
@@ -50,8 +53,9 @@ def _exploding(reading: Reading) -> Finding | None:
     largest = max(each.metrics["loss"] for each in reading.history)
     bound = BLOWN_LOSS * reading.guessing if reading.guessing is not None else 10 * reading.history[0].metrics["loss"]
     too_fast = reading.highest_rate > reading.rates.highest and not _does_well(reading)
-    wild = too_fast or (reading.unlearned and largest > bound)
-    if not broken and not (wild and reading.steps >= SETTLED):
+    far_off = reading.guessing is not None and now.metrics["loss"] > FAR_LOSS * reading.guessing
+    thrown = (reading.unlearned and largest > bound) or far_off
+    if not (broken or (too_fast and reading.steps >= SOON) or (thrown and reading.steps >= SETTLED)):
         return None
     known = evidence(
         loss=now.metrics["loss"],
@@ -131,7 +135,7 @@ def _dead(reading: Reading) -> Finding | None:
     patch, is_leaky = patches.with_living_units(reading.spec)
     if is_leaky:
         advice = "Try leaky relu, which has a slope below 0 too, so that no unit is lost for good."
-    if reading.is_fast:
+    if is_leaky and reading.is_fast:
         patch |= patches.with_rate(reading.rates.usual)
         advice += f" And a learning rate of {told(reading.rates.usual)}: large steps kill units."
     return Finding(reading.now.epoch, "dead_units", known, sentence, advice, patch)
@@ -146,8 +150,9 @@ def _vanishing(reading: Reading) -> Finding | None:
     if not 0 < last.gradient_norm < float("inf"):
         return None
     ratio = first.gradient_norm / last.gradient_norm
-    waited = reading.now.epoch >= WAITED and reading.gain_since(reading.now.epoch - 2) < STALLED
-    if not (ratio < QUIET or (ratio < SLOW_QUIET and waited)):
+    recent = reading.now.epoch - reading.looked < WAITED <= reading.now.epoch
+    stalled = recent and reading.gain_since(reading.now.epoch - 2) < STALLED
+    if not (ratio < QUIET or (ratio < SLOW_QUIET and stalled)):
         return None
     known = evidence(
         first_layer=first.layer,
