@@ -82,7 +82,7 @@ up: setup ## start the service on this machine and keep it running until Ctrl-C
 examples: setup ## run every experiment, write docs/experiments.md (QUICK=1 small, into var; ONLY=03,07 some of them)
 	@exec $(PY) -m examples.gallery $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
-illnesses: setup ## measure the diagnosis on 24 ill jobs and 24 healthy ones (ARGS="--half measured --mend")
+illnesses: setup ## measure the diagnosis on 24 ill jobs and 24 healthy ones (ARGS="--half measured")
 	@exec $(PY) -m examples.illnesses $(ARGS)
 
 bench-setup: setup ## install PyTorch and JAX into benchmarks/.venv, for bench-training

@@ -120,6 +120,8 @@ def record_signs(
         if session.get(LayerStatistics, (job_id, epoch)) is None:
             rows = [_finite(asdict(each)) for each in layers]
             session.add(LayerStatistics(job_id=job_id, epoch=epoch, attempt=attempt, layers=rows))
+    if not findings:
+        return True
     known = {row.verdict for row in diagnoses_of(session, job_id)}
     number = session.scalar(select(func.max(Diagnosis.number)).where(Diagnosis.job_id == job_id)) or 0
     for finding in findings:

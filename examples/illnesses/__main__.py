@@ -1,4 +1,4 @@
-"""Measure the diagnosis on planted jobs: `python -m examples.illnesses [--url URL] [--half tuned] [--mend]`.
+"""Measure the diagnosis on planted jobs: `python -m examples.illnesses [--url URL] [--half tuned]`.
 
 By default on a service: one that runs at --url, or a private one that lives as long as the work. With --in-process the
 jobs are trained in this process and what was seen of them is kept in var/illnesses, so that the rules can be tuned
@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.gallery.service import Service, with_service
+from examples.gallery.service import with_service
 from examples.illnesses.histories import first_finding, history_of, sparse
 from examples.illnesses.later import all_later
-from examples.illnesses.on_service import Judged, Mended, judge, mend
+from examples.illnesses.on_service import Judged, judge
 from examples.illnesses.specs import Planted, all_planted
 from models.diagnoses import VERDICTS
 from models.spec import parse_spec
@@ -33,7 +33,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--half", choices=HALVES, help="only what rules were tuned on, or not; or those written later")
     parser.add_argument("--only", choices=[*VERDICTS, "healthy"], help="only these")
     parser.add_argument("--in-process", action="store_true", help="train here, and keep what was seen")
-    parser.add_argument("--mend", action="store_true", help="also apply what is advised to the ill ones")
     options = parser.parse_args(arguments)
     chosen = [
         planted
@@ -43,15 +42,8 @@ def main(arguments: list[str]) -> int:
     if options.in_process:
         return total([row for planted in chosen for row in judge_here(planted)])
 
-    def work(service: Service) -> int:
-        judged = judge(service, chosen, show)
-        code = total(judged)
-        if options.mend:
-            print("\nMended, each by one call:")
-            mend(service, judged, show_mended)
-        return code
-
-    return with_service(options.url, os.environ.get("TRAINYARD_API_KEY"), print, work)
+    key = os.environ.get("TRAINYARD_API_KEY")
+    return with_service(options.url, key, print, lambda service: total(judge(service, chosen, show)))
 
 
 def judge_here(planted: Planted) -> list[Judged]:
@@ -78,12 +70,6 @@ def show(row: Judged) -> None:
     mark = "right" if row.right else "WRONG"
     name = f"{planted.expected or 'healthy'} {planted.number}: {planted.name}"
     print(f"{mark}  {planted.half:<8}  {name:<60}  {verdict}", flush=True)
-
-
-def show_mended(row: Mended) -> None:
-    """One line."""
-    before, after = ("failed" if share is None else f"{share:.1%}" for share in (row.before, row.after))
-    print(f"{row.planted.name:<40}  {before:>7} -> {after:>7}  {', '.join(row.patch)}", flush=True)
 
 
 def total(judged: Sequence[Judged]) -> int:
