@@ -224,5 +224,6 @@ def _nothing_noticed(job: Job, last: int | None) -> str:
     if job.kind != "train":
         return f"A job of the kind {job.kind} does not learn: there is nothing to look at."
     if last is not None:
-        return f"Nothing that would keep it from learning was noticed up to epoch {last}."
+        looked = f"; its layers were looked into last after epoch {last}" if last < job.epoch else ""
+        return f"Nothing that would keep it from learning was noticed up to epoch {max(job.epoch, last)}{looked}."
     return "It ended before it was looked at." if job.status in TERMINAL else "It has not been looked at yet."

@@ -17,8 +17,8 @@ def diagnosis_text(job_id: str, told: Mapping[str, Any]) -> str:
 def applied_text(told: Mapping[str, Any]) -> str:
     """What came of a remedy, in a line."""
     if told["change"] is not None:
-        return f"the job is changed: change {told['change']['number']}, {_fields(told['change']['new'])}"
-    return f"a new job is submitted: {told['job']['id']}"
+        return f"applied as change {told['change']['number']} of the job: {_fields(told['change']['new'])}"
+    return f"applied as the new job {told['job']['id']}"
 
 
 def diagnosis_line(data: Mapping[str, Any]) -> str:

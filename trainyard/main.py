@@ -220,6 +220,8 @@ def diagnosis(
     """Say what keeps a job from learning and what to try, or try it with --apply."""
     from trainyard.findings import applied_text, diagnosis_text
 
+    if as_job and not apply:
+        raise typer.BadParameter("--as-job goes with --apply.")
     with client(ctx) as service:
         if apply:
             typer.echo(applied_text(service.apply(job, number, as_job)))

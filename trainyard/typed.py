@@ -1,6 +1,7 @@
 """What people write into a file or type after an option: a spec, a learning rate."""
 
 import json
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,11 @@ def parse_rate(text: str) -> float | Json:
         ValueError: it is neither.
     """
     try:
-        return float(text)
+        rate = float(text)
     except ValueError:
-        pass
+        rate = nan
+    if isfinite(rate):
+        return rate
     try:
         schedule = json.loads(text)
     except json.JSONDecodeError:

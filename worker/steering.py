@@ -87,7 +87,9 @@ class Steering(keras.callbacks.Callback):
 
     A change is made between two chunks: written down with the exact step, then followed. An attempt that goes on after
     an earlier checkpoint makes the same changes at the same steps, where its chunks are cut, so that the same numbers
-    come out. It must come after the callbacks that decide by themselves, and before those that keep what holds.
+    come out. Where another change is asked before it has come to all of them, those are made at once and anew: what was
+    asked later is never followed by what was asked before. It must come after the callbacks that decide by themselves,
+    and before those that keep what holds.
 
     Steps count batches from 0 over the whole run, as Keras counts them. (Under mixed_float16 Keras's own optimizer does
     not count a batch whose gradients were not finite; here it counts.)
@@ -145,11 +147,10 @@ class Steering(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if epoch + 1 < self.course.epochs or self.model.stop_training:
             return
-        # This would be the end: unless there is to be more.
+        # This would be the end: unless there is to be more, whenever that was asked.
         step = (epoch + 1) * self.chunks.batches
         self._reach(step)
-        waiting = self._waiting() if self._is_asked() else []
-        course = self.course
+        waiting, course = self._waiting(), self.course
         for turn in waiting:
             course = course.after(turn.change, step, epoch + 1)
         if course.epochs > epoch + 1:
@@ -174,7 +175,8 @@ class Steering(keras.callbacks.Callback):
                 self._give_rate()
 
     def _make(self, waiting: Sequence[Turn], step: int) -> None:
-        for turn in waiting:
+        overtaken, self._ahead = self._ahead, []
+        for turn in (*overtaken, *waiting):
             old = self._old(turn.change)
             made = replace(turn, step=step)
             course = self._after(made)
@@ -198,7 +200,7 @@ class Steering(keras.callbacks.Callback):
         old: dict[str, Any] = {}
         if change.learning_rate is not None:
             rate = self.course.learning_rate
-            old["learning_rate"] = plain(self._rate()) if isinstance(rate, float) else rate.model_dump(mode="json")
+            old["learning_rate"] = self._number(rate) if isinstance(rate, float) else rate.model_dump(mode="json")
         if change.epochs is not None:
             old["epochs"] = self.course.epochs
         if change.early_stopping is not None:
@@ -210,6 +212,11 @@ class Steering(keras.callbacks.Callback):
         if isinstance(self.course.learning_rate, float):
             self.model.optimizer.learning_rate = self.course.learning_rate
         self._constant = None
+
+    def _number(self, given: float) -> float:
+        """The rate as it was given, or what ReduceLROnPlateau made of it."""
+        now = self._rate()
+        return given if now == float(np.float32(given)) else plain(now)
 
     def _rate(self) -> float:
         return float(self.model.optimizer.learning_rate)

@@ -173,13 +173,20 @@ class Users:
         while len(asked.seqs) < plan.after and not asked.ended.is_set():
             time.sleep(0.02)
         if plan.act == "change":
-            # Where the plateau rule lowers the rate, it has to stay a number.
-            what = {"learning_rate": 0.004} if plan.kind == "plateau" or plan.after % 2 else CHANGE
-            self._post(asked, "change", "changes", json=what, headers={"Idempotency-Key": secrets.token_hex(8)})
+            self._change(asked)
         elif plan.act.startswith("pause"):
             self._pause(asked)
         else:
             self._post(asked, "cancel", json={"keep_model": plan.act.endswith("keep_model")})
+
+    def _change(self, asked: Asked) -> None:
+        """Two changes, of which the second may be asked while the first is lost with its worker."""
+        # Where the plateau rule lowers the rate, it has to stay a number.
+        second = {"learning_rate": 0.006} if asked.plan.kind == "plateau" else CHANGE
+        for what in ({"learning_rate": 0.004}, second):
+            key = secrets.token_hex(8)
+            self._post(asked, "change", "changes", json=what, headers={"Idempotency-Key": key})
+            time.sleep(asked.plan.delay)
 
     def _pause(self, asked: Asked) -> None:
         self._post(asked, "pause")

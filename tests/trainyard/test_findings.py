@@ -104,8 +104,15 @@ def test_the_command_tells_and_applies(stand_in: StandIn) -> None:
     }
     assert trainyard("diagnosis", "job_1", url=stand_in.url).stdout == healthy + "\n"
     done = trainyard("diagnosis", "job_1", "--apply", "2", url=stand_in.url)
-    assert done.stdout == "the job is changed: change 1, learning_rate 0.001\n"
-    assert applied_text({"change": None, "job": JOB}) == "a new job is submitted: job_1"
+    assert done.stdout == "applied as change 1 of the job: learning_rate 0.001\n"
+    assert applied_text({"change": None, "job": JOB}) == "applied as the new job job_1"
+
+
+def test_what_is_only_for_applying_is_not_overlooked(stand_in: StandIn) -> None:
+    done = trainyard("diagnosis", "job_1", "--as-job", url=stand_in.url)
+    assert done.returncode == 2
+    assert "--as-job goes with --apply" in done.stderr
+    assert stand_in.requests == []
 
 
 def test_who_watches_is_told_at_once(stand_in: StandIn) -> None:

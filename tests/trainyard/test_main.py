@@ -154,7 +154,7 @@ def test_a_learning_rate_is_a_number_or_a_schedule(text: str, rate: object) -> N
     assert parse_rate(text) == rate
 
 
-@pytest.mark.parametrize("text", ["", "quick", "[1]", '{"type": '])
+@pytest.mark.parametrize("text", ["", "quick", "[1]", '{"type": ', "nan", "inf"])
 def test_what_is_no_learning_rate_is_told_with_what_would_do(text: str) -> None:
     with pytest.raises(ValueError, match="is a number, or a schedule such as"):
         parse_rate(text)

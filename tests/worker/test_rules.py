@@ -203,6 +203,18 @@ def test_one_unit_in_the_middle_is_widened() -> None:
     ]
 
 
+def test_one_unit_in_the_middle_that_is_dead_is_widened_too() -> None:
+    """No gradient comes through it, which is no vanishing one: relu would be advised where relu is."""
+    spec = spec_of(64, 1, 64)
+    layers = (signs("dense_1", 0.0), signs("dense_2", 0.0, dead_share=1.0), signs("dense_3", 0.0), signs("dense_4"))
+    stuck = history([GUESSING] * 5, *layers, accuracies=[0.1] * 5)
+    assert diagnose(spec, stuck[:1]) == []
+    found = only(spec, stuck)
+    assert (found.verdict, found.evidence["layer"]) == ("too_little_capacity", "dense_2")
+    assert isinstance(layer := mended(spec, found).nodes[2].layer, Dense)
+    assert layer.units >= 10
+
+
 def test_a_narrow_network_that_still_gets_better_is_left_alone() -> None:
     assert diagnose(spec_of(128, 3, 128), history([2.2, 1.9, 1.5, 1.2], accuracies=[0.2, 0.3, 0.4, 0.5])) == []
 

@@ -184,6 +184,32 @@ def test_what_was_changed_is_changed_again_after_any_interruption(
     assert equal(second, whole)
 
 
+@pytest.mark.parametrize("done", [0, 1])
+def test_what_is_asked_later_is_never_followed_by_what_was_asked_before(done: int, tmp_path: Path) -> None:
+    """A change was made in an epoch that was lost with its worker; another is asked before it would be made again."""
+    spec = spiral_spec(optimizer="adam", epochs=4)
+    asked = Asked((7 * done + 4, {"learning_rate": 0.05}), (99, {"learning_rate": 0.002}))
+    first, before = spiral_model(spec), spiral_model(spec)
+    if done:
+        train(before, spec, 7, Asked(), upto=done)
+    train(first, spec, 2, asked, upto=done + 1)
+    assert [turn.step for turn in asked.recorded] == [7 * done + 4]
+    lost = asked.recorded[0]
+    asked.steps, asked.now = [0, 0], 7 * done
+    again = spiral_model(spec)
+    keeper = CheckpointKeeper(ArtifactStore(f"file://{tmp_path}"), "job_1", 1)
+    restore(again, keeper.read(keeper.write(done, Checkpoint(values_of(variables_of(before)), {}, {}))))
+    asked.recorded = [lost]
+    clock = train(again, spec, 1, asked, [lost], done)
+    # Written down once more at its new step, and then the later one, which holds.
+    assert [(turn.number, turn.step) for turn in asked.recorded] == [(1, 7 * done + 4), (1, 7 * done), (2, 7 * done)]
+    assert asked.told[-1][1] == {"learning_rate": 0.05}
+    assert clock.rates == pytest.approx([0.002] * (4 - done))
+    repeated = spiral_model(spec)
+    train(repeated, spec, 3, Asked(), asked.recorded[1:])
+    assert equal(repeated, again)
+
+
 def test_a_change_that_came_as_the_last_epoch_ended_makes_it_not_the_last() -> None:
     spec = spiral_spec(optimizer="adam", epochs=2)
     model, asked = spiral_model(spec), Asked((14, {"learning_rate": 0.01}), (14, {"epochs": 4}))

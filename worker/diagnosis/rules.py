@@ -147,6 +147,8 @@ def _vanishing(reading: Reading) -> Finding | None:
     if len(layers) < DEEP or not reading.unlearned:
         return None
     first, last = layers[0], layers[-1]
+    if any(each.dead_share == 1 and reading.units(each.layer) < FEWEST_UNITS for each in layers):
+        return None  # No gradient comes through it: it is too narrow to have one unit alive.
     if not 0 < last.gradient_norm < float("inf"):
         return None
     ratio = first.gradient_norm / last.gradient_norm
