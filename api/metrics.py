@@ -1,5 +1,6 @@
 """What a job measured: epochs as rows or CSV, its log, its curves and its evaluation."""
 
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
@@ -130,7 +131,8 @@ def _line(row: Epoch | Event) -> str:
     if row.type == "diagnosis":
         return "diagnosis {number} after epoch {epoch}: {sentence}".format_map(row.data)
     if row.type == "change":
-        return "change {number} from epoch {epoch}, step {applied_at_step}: {new}, before {old}".format_map(row.data)
+        told = row.data | {name: json.dumps(row.data[name], ensure_ascii=False) for name in ("new", "old")}
+        return "change {number} from epoch {epoch}, step {applied_at_step}: {new}, before {old}".format_map(told)
     return f"{row.type}: " + ", ".join(str(value) for value in row.data.values())
 
 
