@@ -131,8 +131,10 @@ def _line(row: Epoch | Event) -> str:
     if row.type == "diagnosis":
         return "diagnosis {number} after epoch {epoch}: {sentence}".format_map(row.data)
     if row.type == "change":
-        told = row.data | {name: json.dumps(row.data[name], ensure_ascii=False) for name in ("new", "old")}
-        return "change {number} from epoch {epoch}, step {applied_at_step}: {new}, before {old}".format_map(told)
+        what = row.data
+        new, old = (json.dumps(what[name], ensure_ascii=False) for name in ("new", "old"))
+        place = f"from epoch {what['epoch']}, step {what['applied_at_step']}"
+        return f"change {what['number']} {place}: {new}, before {old}"
     return f"{row.type}: " + ", ".join(str(value) for value in row.data.values())
 
 

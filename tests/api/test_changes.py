@@ -35,6 +35,8 @@ def test_a_change_is_asked_listed_and_tells_where_it_was_made(client: TestClient
     assert (made["old"], made["applied_at_step"], made["epoch"]) == ({"learning_rate": 0.001}, 44, 3)
     assert made["applied_at"] >= made["requested_at"]
     assert waiting == second
+    log = client.get(f"/v1/jobs/{job['id']}/log").text
+    assert 'change 1 from epoch 3, step 44: {"learning_rate": 0.0001}, before {"learning_rate": 0.001}' in log
 
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [
