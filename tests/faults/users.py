@@ -18,7 +18,7 @@ from trainyard.errors import TrainyardError
 ANSWER_SECONDS = 240
 # What a service says that will take the same request later.
 LATER = frozenset({429, 502, 503, 504, 507})
-ACTS = {"": 14, "change": 4, "cancel": 2, "cancel keep_model": 2, "pause": 4, "pause, cancel keep_model": 2}
+ACTS = {"": 12, "change": 8, "cancel": 2, "cancel keep_model": 2, "pause": 4, "pause, cancel keep_model": 2}
 SHARE_OF_TWICE = 0.4
 ACTIVE = 6
 CHANGE = {"learning_rate": {"type": "cosine_decay", "initial_learning_rate": 0.02, "decay_steps": 2000}}
