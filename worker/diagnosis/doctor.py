@@ -134,7 +134,7 @@ class Doctor(keras.callbacks.Callback):
         began = perf_counter()
         rate = plain(self._resident.optimizer.learning_rate)
         self._keep(EpochSigns(epoch, rate, _metrics_of(logs), signs))
-        if looks or last or self._asking + self._ask_takes <= ASKS * self._trained:
+        if last or self._asking + self._ask_takes <= ASKS * self._trained:
             self._ask()
         self._asking += perf_counter() - began
 
@@ -144,7 +144,7 @@ class Doctor(keras.callbacks.Callback):
         spent = self._looking + self._look_takes
         if diverged or spent <= LOOKS * self._trained:
             return True
-        spent += self._asking
+        spent += self._asking + self._ask_takes
         if last:
             return spent <= ALL * self._trained or self._trained < SHORT_SECONDS
         if epoch > 1:
