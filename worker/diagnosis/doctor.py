@@ -21,9 +21,9 @@ from worker.steering import plain
 from worker.training import ResidentModel, build_model
 
 Rules = Callable[[JobSpec, Sequence[EpochSigns]], list[Finding]]
-# Of the time spent on training so far, the most that looks take, and asking the rules. After the first epoch and the
-# last one it may look out of turn, if all of it then stays below the third share of the whole training.
-LOOKS, ASKS, ALL = 0.03, 0.005, 0.045
+# Of the time spent on training so far: the most that all of it takes with a look, and asking the rules alone. After the
+# first epoch and the last one it may look out of turn, if all then stays below the third share of the whole training.
+LOOKS, ASKS, ALL = 0.03, 0.01, 0.045
 # A training shorter than that is looked at whatever it costs.
 SHORT_SECONDS = 1.0
 # Epochs that the rules are given at most: such that were looked into, and others.
@@ -134,17 +134,16 @@ class Doctor(keras.callbacks.Callback):
         began = perf_counter()
         rate = plain(self._resident.optimizer.learning_rate)
         self._keep(EpochSigns(epoch, rate, _metrics_of(logs), signs))
-        if last or self._asking + self._ask_takes <= ASKS * self._trained:
+        if looks or last or self._asking + self._ask_takes <= ASKS * self._trained:
             self._ask()
         self._asking += perf_counter() - began
 
     def _may_look(self, epoch: int, last: bool, diverged: bool) -> bool:
         if epoch < self._next_look and not (last or diverged):
             return False
-        spent = self._looking + self._look_takes
+        spent = self._looking + self._look_takes + self._asking + self._ask_takes
         if diverged or spent <= LOOKS * self._trained:
             return True
-        spent += self._asking + self._ask_takes
         if last:
             return spent <= ALL * self._trained or self._trained < SHORT_SECONDS
         if epoch > 1:
