@@ -148,9 +148,8 @@ class Doctor(keras.callbacks.Callback):
             return spent <= ALL * self._trained or self._trained < SHORT_SECONDS
         if epoch > 1:
             return False
-        # There is to be one after the last epoch too.
         whole = self._trained * self._epochs()
-        return spent + self._look_takes <= ALL * whole or whole < SHORT_SECONDS
+        return spent <= ALL * whole or whole < SHORT_SECONDS
 
     def _look(self, epoch: int) -> list[LayerSigns]:
         began = perf_counter()
