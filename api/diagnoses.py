@@ -15,7 +15,7 @@ from api.jobs import admit, check_fits, view_now
 from api.strict import StrictRoute
 from api.views import JobView, Moment
 from models.changes import Unchangeable, request_change
-from models.diagnoses import Diagnosis, Verdict, diagnoses_of, last_seen, mended, statistics_of
+from models.diagnoses import Diagnosis, Verdict, diagnoses_of, last_look, mended, statistics_of
 from models.history import Change
 from models.jobs import TERMINAL, Job
 from models.spec import SpecError
@@ -105,7 +105,7 @@ def diagnosis(
     with room.database.read() as session:
         found = diagnoses_of(session, job.id)
         seen = statistics_of(session, job.id, after=after_epoch, most=limit + 1)
-        last = last_seen(session, job.id)
+        last = last_look(session, job.id)
         data = [_diagnosis_view(session, each) for each in found]
     page = seen[:limit]
     return DiagnosesView(

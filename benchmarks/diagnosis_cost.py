@@ -75,7 +75,7 @@ class EverySecond(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is u
         self._doctor.on_epoch_end(epoch // 2, logs)
         self._figures.in_it.append(perf_counter() - ended)
         self._figures.with_it.append(perf_counter() - self._began)
-        self._figures.looks += len(self._doctor.pending()[0])
+        self._figures.looks += len(self._doctor.pending().signs)
 
 
 def main() -> None:

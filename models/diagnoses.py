@@ -145,7 +145,7 @@ def statistics_of(
     return list(session.scalars(query.order_by(LayerStatistics.epoch).limit(most)))
 
 
-def last_seen(session: Session, job_id: str) -> int | None:
+def last_look(session: Session, job_id: str) -> int | None:
     """The last epoch after which a job's layers were looked at; None where none was."""
     return session.scalar(select(func.max(LayerStatistics.epoch)).where(LayerStatistics.job_id == job_id))
 

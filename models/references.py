@@ -1,7 +1,6 @@
 """What a spec refers to - a model version, a job's epoch - looked up and fixed when the job is submitted."""
 
 from collections.abc import Callable
-from typing import NoReturn
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,11 +9,11 @@ from models import exports, registry, verification
 from models.jobs import Job
 from models.members import with_members
 from models.registry import Artifact
-from models.spec import JobSpec, Problem, SpecError
+from models.spec import JobSpec
 from models.spec.data import shape_of
 from models.spec.initial import FromJob, FromModel
 from models.spec.kept_epochs import file_of
-from models.spec.problems import Path, problem_at
+from models.spec.problems import refuse
 from models.spec.shapes import trace
 
 Sees = Callable[[str | None], bool]
@@ -48,7 +47,7 @@ def with_initial_weights(session: Session, spec: JobSpec, sees: Sees = everybody
     if not _sizes(spec).items() & _sizes(source).items():
         mine, theirs = (", ".join(_sizes(each)) for each in (spec, source))
         detail = f"no layer has the name, type and size of one there: here are {mine}, there {theirs}"
-        _refuse(("initial_weights",), "invalid", detail, fixed.model_dump())
+        refuse(("initial_weights",), "invalid", detail, fixed.model_dump())
     return spec.model_copy(update={"initial_weights": fixed})
 
 
@@ -56,24 +55,24 @@ def _source_version(session: Session, ref: str) -> tuple[JobSpec, FromModel]:
     path = ("initial_weights", "model")
     version = registry.resolve(session, ref)
     if version is None:
-        _refuse(path, "not_found", "there is no such model or version", ref)
+        refuse(path, "not_found", "there is no such model or version", ref)
     spec = JobSpec.model_validate(session.get_one(Job, version.job_id).spec)
     if spec.kind != "train":
-        _refuse(path, "invalid", f"must be a trained model, not one of the kind {spec.kind}", ref)
+        refuse(path, "invalid", f"must be a trained model, not one of the kind {spec.kind}", ref)
     return spec, FromModel(model=f"{version.name}:{version.version}")
 
 
 def _source_job(session: Session, wanted: FromJob, sees: Sees) -> JobSpec:
     job = session.get(Job, wanted.job)
     if job is None or not sees(job.owner):
-        _refuse(("initial_weights", "job"), "not_found", "there is no such job", wanted.job)
+        refuse(("initial_weights", "job"), "not_found", "there is no such job", wanted.job)
     if job.kind != "train":
-        _refuse(("initial_weights", "job"), "invalid", f"must be a training, not of the kind {job.kind}", wanted.job)
+        refuse(("initial_weights", "job"), "invalid", f"must be a training, not of the kind {job.kind}", wanted.job)
     kept = kept_epochs(session, job.id)
     if wanted.epoch not in kept:
         told = f"kept are those of {', '.join(map(str, kept))}" if kept else "the job has kept none so far"
         detail = f"the weights after this epoch are not kept: {told}"
-        _refuse(("initial_weights", "epoch"), "not_found", detail, wanted.epoch)
+        refuse(("initial_weights", "epoch"), "not_found", detail, wanted.epoch)
     return JobSpec.model_validate(job.spec)
 
 
@@ -88,8 +87,3 @@ def _sizes(spec: JobSpec) -> dict[str, tuple[str, int]]:
     """Type and number of parameters of each layer that has any, by name."""
     layers, _ = trace(spec.nodes, shape_of(spec.dataset))
     return {layer.name: (layer.type, layer.parameters) for layer in layers if layer.parameters}
-
-
-def _refuse(path: Path, code: str, detail: str, received: object) -> NoReturn:
-    problem: Problem = problem_at(path, code, detail, received)
-    raise SpecError([problem])

@@ -1,14 +1,13 @@
 """Whether a training can be repeated: the jobs that do one again, changes included, and compare the weights."""
 
 from collections.abc import Callable
-from typing import NoReturn
 
 from sqlalchemy.orm import Session
 
 from models.exports import has_model
 from models.jobs import Job
-from models.spec import JobSpec, SpecError
-from models.spec.problems import Path, problem_at
+from models.spec import JobSpec
+from models.spec.problems import refuse
 
 # What the data are split and drawn by, and where they are trained on.
 _SHARED = frozenset({"seed", "device"})
@@ -23,19 +22,19 @@ def with_source(session: Session, spec: JobSpec, sees: Callable[[str | None], bo
         return spec
     source = session.get(Job, wanted.job)
     if source is None or not sees(source.owner):
-        _refuse(("verify", "job"), "not_found", "there is no such job", wanted.job)
+        refuse(("verify", "job"), "not_found", "there is no such job", wanted.job)
     if (reason := why_not(session, source)) is not None:
-        _refuse(("verify", "job"), "invalid", f"must be a training with a model; {reason}", wanted.job)
+        refuse(("verify", "job"), "invalid", f"must be a training with a model; {reason}", wanted.job)
     if JobSpec.model_validate(source.spec).dataset != spec.dataset:
         detail = "must be the data set of the job that is verified, with all that its spec says of it"
-        _refuse(("dataset",), "invalid", detail, spec.dataset.name)
+        refuse(("dataset",), "invalid", detail, spec.dataset.name)
     if wanted.epochs not in (None, source.epoch):
         detail = f"epochs must be {source.epoch}, as many as the job was trained, or be left out"
-        _refuse(("verify", "epochs"), "invalid", detail, wanted.epochs)
+        refuse(("verify", "epochs"), "invalid", detail, wanted.epochs)
     for name in sorted(_SHARED & spec.model_fields_set):
         if (received := getattr(spec, name)) != source.spec[name]:
             detail = f"{name} must be that of the job that is verified, {source.spec[name]}, or be left out"
-            _refuse((name,), "invalid", detail, received)
+            refuse((name,), "invalid", detail, received)
     shared = {name: source.spec[name] for name in _SHARED}
     return spec.model_copy(update=shared | {"verify": wanted.model_copy(update={"epochs": source.epoch})})
 
@@ -57,7 +56,3 @@ def why_not(session: Session, source: Job) -> str | None:
     if source.kind != "train":
         return f"this one is of the kind {source.kind}"
     return None if source.epoch and has_model(session, source.id) else f"this one is {source.status} without a model"
-
-
-def _refuse(path: Path, code: str, detail: str, received: object) -> NoReturn:
-    raise SpecError([problem_at(path, code, detail, received)])

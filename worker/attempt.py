@@ -18,14 +18,13 @@ from worker.callbacks import Diverged, EarlyStopping, Progress, Publisher, Reduc
 from worker.checkpoints import Checkpoint, CheckpointKeeper, restore
 from worker.chunks import Chunks
 from worker.diagnosis.doctor import Doctor
-from worker.diagnosis.rules import diagnose
 from worker.export import ExportError
 from worker.hold import Fenced, Hold, Interrupted
 from worker.initial_weights import Unusable, read_weights, take_weights, to_npz, weights_of
 from worker.kinds.running import run_kind
 from worker.leftovers import clear_leftovers
-from worker.plan import Plan, device_of, plan_for
-from worker.rehearsal import check_precision, chunks_of, rehearse
+from worker.plan import Plan
+from worker.rehearsal import chunks_of, plan_after, rehearse
 from worker.results import Learned, finish
 from worker.slot import Slot
 from worker.steering import Course, Steering, chunks_through
@@ -163,16 +162,16 @@ class Attempt:
         split = self._load()
         scaling = data.scaling_of(self.spec.dataset, split.x_train)
         self.hold.say("compiling", f"{len(split.x_train)} examples to train on, {len(split.x_test)} to test")
-        plan = self._plan(split, scaling)
+        plan = plan_after(self.hold.job.execution, self.spec, split, scaling)
         model = training.build_model(self.spec, split, scaling, plan)
         early_stopping, plateau = stoppers(self.spec)
         progress = self._resume(model, early_stopping, plateau)
-        chunks, turns = chunks_of(self.spec, len(split.x_train)), self.hold.turns()
-        steering = Steering(chunks, Course.of(self.spec), turns, self.hold, early_stopping, progress.epoch)
+        chunks, changes = chunks_of(self.spec, len(split.x_train)), self.hold.changes()
+        steering = Steering(chunks, Course.of(self.spec), changes, self.hold, early_stopping, progress.epoch)
         interrupted = None
         if progress.epoch < steering.course.epochs and not progress.stopped_early:
             try:
-                steering.chunks = self._chunks(model, plan, chunks_through(chunks, turns, progress.epoch))
+                steering.chunks = self._chunks(model, plan, chunks_through(chunks, changes, progress.epoch))
                 self._fit(model, split, steering, progress, early_stopping, plateau)
             except Interrupted as interruption:
                 interrupted = interruption.why
@@ -195,13 +194,6 @@ class Attempt:
     def _load(self) -> data.Split:
         settings = self.hold.slot.settings
         return data.split_for(self.spec, settings.datasets, settings.offline)
-
-    def _plan(self, split: data.Split, scaling: tuple[float, float]) -> Plan:
-        """The plan of the first attempt, since another one gives other numbers; a new one on another device."""
-        earlier = self.hold.job.execution
-        if earlier is not None and earlier["device"] == device_of(self.spec):
-            return Plan.from_facts(earlier)
-        return check_precision(plan_for(self.spec), self.spec, split, scaling)
 
     def _chunks(self, model: training.ResidentModel, plan: Plan, longest: Chunks) -> Chunks:
         """Have the programs compiled, and say how the job is trained."""
@@ -273,9 +265,9 @@ class Attempt:
             publisher.close()
 
     def _doctor(self, model: training.ResidentModel, steering: Steering, progress: Progress) -> Doctor:
-        doctor = Doctor(model, self.spec, lambda: steering.course.epochs, diagnose)
+        doctor = Doctor(model, self.spec, lambda: steering.course.epochs)
         if progress.epoch:
-            doctor.resume(*self.hold.seen(progress.epoch))
+            doctor.resume(*self.hold.observed(progress.epoch))
         return doctor
 
     def _keeps_model(self, why: str) -> bool:

@@ -16,7 +16,7 @@ from models.spec.training import EarlyStopping as EarlyStoppingSpec
 from models.spec.training import ReduceOnPlateau, rises
 from worker.checkpoints import Checkpoint, CheckpointKeeper, values_of, variables_of
 from worker.diagnosis.doctor import Doctor
-from worker.diagnosis.history import Seen
+from worker.diagnosis.history import Observations
 from worker.hold import Fenced, Hold, Interrupted
 from worker.initial_weights import Weights, to_npz, weights_of
 from worker.slot import processors
@@ -178,7 +178,7 @@ class Publisher(keras.callbacks.Callback):
     def _publish(self, reached: EpochResult) -> None:
         began = time.monotonic()
         checkpoint, results, kept = self._checkpoint(), self._pending, self._kept
-        seen = Seen(*self._doctor.pending())
+        seen = self._doctor.pending()
         # Should the job end here, the epoch becomes a row whatever `log_every` says.
         checkpoint.facts["without_row"] = None if reached in results else asdict(reached)
         self._pending, self._kept = [], {}
@@ -192,7 +192,7 @@ class Publisher(keras.callbacks.Callback):
         checkpoint: Checkpoint,
         results: list[EpochResult],
         kept: dict[int, Weights],
-        seen: Seen,
+        seen: Observations,
     ) -> None:
         """In the writer's thread."""
         stored = {file_of(epoch): self._hold.store_weights(epoch, to_npz(weights)) for epoch, weights in kept.items()}

@@ -15,13 +15,13 @@ from models.history import Epoch, EpochResult, sampled_epochs
 from models.jobs import Control, Job, Phase, Status
 from models.spec import JobSpec
 from models.spec.kept_epochs import file_of
-from worker.diagnosis.history import Seen
+from worker.diagnosis.history import Observations
 from worker.slot import Slot
-from worker.steering import Turn
+from worker.steering import ChangeAt
 
-NOTHING = Seen()
+NOTHING = Observations()
 # Epochs that a diagnosis is given when another attempt goes on.
-MOST_SEEN = 300
+MOST_OBSERVED = 300
 
 
 class Fenced(Exception):
@@ -84,20 +84,20 @@ class Hold:
         """The number of the last change of the job that was asked, when the worker last looked; 0 without any."""
         return self._asked
 
-    def turns(self) -> list[Turn]:
+    def changes(self) -> list[ChangeAt]:
         """All changes of the job that were asked, in order."""
         with self.slot.database.read() as session:
-            return [Turn(row.number, row.spec, row.applied_at_step) for row in changes_of(session, self.job.id)]
+            return [ChangeAt.of(row) for row in changes_of(session, self.job.id)]
 
-    def waiting(self) -> list[Turn]:
+    def waiting(self) -> list[ChangeAt]:
         """Those that were asked and not made."""
-        return [turn for turn in self.turns() if turn.step is None]
+        return [each for each in self.changes() if each.step is None]
 
-    def made(self, turn: Turn, epoch: int, old: dict[str, Any], epochs: int) -> None:
+    def made(self, placed: ChangeAt, epoch: int, old: dict[str, Any], epochs: int) -> None:
         """Write down that a change holds from its step on, in this epoch, with what was before it."""
-        assert turn.step is not None
+        assert placed.step is not None
         with self.slot.database.write() as session:
-            _require(record_made(session, *self._place, turn.number, turn.step, epoch, old, epochs=epochs))
+            _require(record_made(session, *self._place, placed.number, placed.step, epoch, old, epochs=epochs))
 
     def enter(self, phase: Phase) -> None:
         """Say what the attempt does now."""
@@ -114,7 +114,7 @@ class Hold:
         results: Sequence[EpochResult],
         reached: EpochResult,
         files: dict[str, Stored],
-        seen: Seen = NOTHING,
+        seen: Observations = NOTHING,
         **values: Any,
     ) -> None:
         """Write epochs, what came with them and was seen in them, how far the job is, and further columns of it."""
@@ -128,10 +128,10 @@ class Hold:
         with self.slot.database.read() as session:
             return session.scalar(select(func.max(Epoch.epoch)).where(Epoch.job_id == self.job.id)) or 0
 
-    def seen(self, upto: int) -> tuple[list[Epoch], list[LayerStatistics], list[Diagnosis]]:
+    def observed(self, upto: int) -> tuple[list[Epoch], list[LayerStatistics], list[Diagnosis]]:
         """What a diagnosis went by up to this epoch, and what was found."""
         with self.slot.database.read() as session:
-            epochs = sampled_epochs(session, self.job.id, MOST_SEEN)
+            epochs = sampled_epochs(session, self.job.id, MOST_OBSERVED)
             statistics = statistics_of(session, self.job.id, upto)
             return [row for row in epochs if row.epoch <= upto], statistics, diagnoses_of(session, self.job.id)
 

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from models.spec import JobSpec
 from models.spec.summary import batch_size_of
 from worker.checkpoints import Checkpoint, restore, values_of, variables_of
 from worker.chunks import Chunks, rehearsal_chunks
 from worker.data import Split
-from worker.plan import Plan
+from worker.plan import Plan, device_of, plan_for
 from worker.training import ResidentModel, build_model, fit
 
 # A look comes after each chunk, and what the user wants must be noticed within half a second.
@@ -62,6 +63,16 @@ def _seconds(model: ResidentModel, chunks: Chunks, batches: int) -> float:
     began = time.perf_counter()
     model.train_function(data)
     return time.perf_counter() - began
+
+
+def plan_after(earlier: dict[str, Any] | None, spec: JobSpec, split: Split, scaling: tuple[float, float]) -> Plan:
+    """The plan on record of an earlier training of `spec`, since another one gives other numbers.
+
+    A new one where there is none, or where that was for another device.
+    """
+    if earlier is not None and earlier["device"] == device_of(spec):
+        return Plan.from_facts(earlier)
+    return check_precision(plan_for(spec), spec, split, scaling)
 
 
 def check_precision(plan: Plan, spec: JobSpec, split: Split, scaling: tuple[float, float]) -> Plan:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from models.history import Change
 from models.spec import JobSpec
 from models.spec.change import ChangeSpec
 from models.spec.schedules import rate_at
@@ -49,17 +50,22 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Turn:
+class ChangeAt:
     """A change of a job, and the step from which it holds, batches from 0 over the whole run; None where it waits."""
 
     number: int
     change: ChangeSpec
     step: int | None = None
 
+    @classmethod
+    def of(cls, row: Change) -> "ChangeAt":
+        """The change on record in `row`."""
+        return cls(row.number, row.spec, row.applied_at_step)
 
-def chunks_through(chunks: Chunks, turns: Sequence[Turn], done: int) -> Chunks:
+
+def chunks_through(chunks: Chunks, changes: Sequence[ChangeAt], done: int) -> Chunks:
     """The chunks, cut where a change was made after so many epochs."""
-    steps = {turn.step for turn in turns if turn.step is not None and turn.step > done * chunks.batches}
+    steps = {placed.step for placed in changes if placed.step is not None and placed.step > done * chunks.batches}
     return replace(chunks, cuts=tuple(sorted(steps)))
 
 
@@ -69,10 +75,10 @@ class Log(Protocol):
     def asked(self) -> int:
         """The number of the last change that was asked, as far as is known; 0 when there is none."""
 
-    def waiting(self) -> Sequence[Turn]:
+    def waiting(self) -> Sequence[ChangeAt]:
         """Changes that were asked and not made, in order."""
 
-    def made(self, turn: Turn, epoch: int, old: dict[str, Any], epochs: int) -> None:
+    def made(self, placed: ChangeAt, epoch: int, old: dict[str, Any], epochs: int) -> None:
         """Write down a change before anything is trained with it.
 
         Args:
@@ -95,9 +101,9 @@ class Steering(keras.callbacks.Callback):
     not count a batch whose gradients were not finite; here it counts.)
 
     Args:
-        chunks: as they are trained, cut wherever one of `turns` was made (`chunks_through`).
+        chunks: as they are trained, cut wherever one of `changes` was made (`chunks_through`).
         course: what holds before the first of them.
-        turns: of which those that were made are made again, in order.
+        changes: of which those that were made are made again, in order.
         log: where more may be asked; None where they are only repeated.
         early_stopping: whose patience may be changed.
         done: how many epochs the model has behind it.
@@ -107,7 +113,7 @@ class Steering(keras.callbacks.Callback):
         self,
         chunks: Chunks,
         course: Course,
-        turns: Sequence[Turn] = (),
+        changes: Sequence[ChangeAt] = (),
         log: Log | None = None,
         early_stopping: keras.callbacks.EarlyStopping | None = None,
         done: int = 0,
@@ -115,15 +121,15 @@ class Steering(keras.callbacks.Callback):
         super().__init__()
         self.course, self.chunks = course, chunks
         self._log, self._early_stopping = log, early_stopping
-        self._ahead = [turn for turn in turns if turn.step is not None]
-        self._last = max((turn.number for turn in self._ahead), default=0)
+        self._ahead = [placed for placed in changes if placed.step is not None]
+        self._last = max((placed.number for placed in self._ahead), default=0)
         self._epoch, self._starts = done, list[int]()
         self._constant: float | None = None
         # What the model holds may be of before a change that was made at the very step at which it stands.
         self._owes_rate = False
-        for turn in self._due(done * chunks.batches):
-            self._follow(turn)
-            self._owes_rate |= turn.step == done * chunks.batches and turn.change.learning_rate is not None
+        for placed in self._due(done * chunks.batches):
+            self._follow(placed)
+            self._owes_rate |= placed.step == done * chunks.batches and placed.change.learning_rate is not None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         if self._owes_rate:
@@ -151,50 +157,50 @@ class Steering(keras.callbacks.Callback):
         step = (epoch + 1) * self.chunks.batches
         self._reach(step)
         waiting, course = self._waiting(), self.course
-        for turn in waiting:
-            course = course.after(turn.change, step, epoch + 1)
+        for placed in waiting:
+            course = course.after(placed.change, step, epoch + 1)
         if course.epochs > epoch + 1:
             self._make(waiting, step)
 
     def _is_asked(self) -> bool:
         return self._log is not None and self._log.asked() > self._last
 
-    def _waiting(self) -> list[Turn]:
+    def _waiting(self) -> list[ChangeAt]:
         return [] if self._log is None else list(self._log.waiting())
 
-    def _due(self, step: int) -> list[Turn]:
-        due = [turn for turn in self._ahead if turn.step is not None and turn.step <= step]
+    def _due(self, step: int) -> list[ChangeAt]:
+        due = [placed for placed in self._ahead if placed.step is not None and placed.step <= step]
         self._ahead = self._ahead[len(due) :]
         return due
 
     def _reach(self, step: int) -> None:
         """Make again what was made at `step`."""
-        for turn in self._due(step):
-            self._follow(turn)
-            if turn.change.learning_rate is not None:
+        for placed in self._due(step):
+            self._follow(placed)
+            if placed.change.learning_rate is not None:
                 self._give_rate()
 
-    def _make(self, waiting: Sequence[Turn], step: int) -> None:
+    def _make(self, waiting: Sequence[ChangeAt], step: int) -> None:
         overtaken, self._ahead = self._ahead, []
-        for turn in (*overtaken, *waiting):
-            old = self._old(turn.change)
-            made = replace(turn, step=step)
+        for placed in (*overtaken, *waiting):
+            old = self._old(placed.change)
+            made = replace(placed, step=step)
             course = self._after(made)
             assert self._log is not None
             self._log.made(made, step // self.chunks.batches + 1, old, course.epochs)
             self._follow(made)
-            if turn.change.learning_rate is not None:
+            if placed.change.learning_rate is not None:
                 self._give_rate()
-            self._last = turn.number
+            self._last = placed.number
 
-    def _follow(self, turn: Turn) -> None:
-        self.course = self._after(turn)
+    def _follow(self, placed: ChangeAt) -> None:
+        self.course = self._after(placed)
         if self._early_stopping is not None and self.course.patience is not None:
             self._early_stopping.patience = self.course.patience
 
-    def _after(self, turn: Turn) -> Course:
-        assert turn.step is not None
-        return self.course.after(turn.change, turn.step, turn.step // self.chunks.batches + 1)
+    def _after(self, placed: ChangeAt) -> Course:
+        assert placed.step is not None
+        return self.course.after(placed.change, placed.step, placed.step // self.chunks.batches + 1)
 
     def _old(self, change: ChangeSpec) -> dict[str, Any]:
         old: dict[str, Any] = {}

@@ -91,12 +91,21 @@ class ResidentModel(keras.Model):
         _repeat(tf.shape(rows)[0], lambda n: step(self._batch(self._measured, rows[n], weighted=False)))
         return self.get_metrics_result()
 
+    @property
+    def examples(self) -> int:
+        """How many there are to train on."""
+        return int(self._train[0].shape[0])
+
+    def training_batch(self, row: Any) -> tuple[Any, ...]:
+        """Inputs, labels and, if classes have weights, those of the training examples with the indices in `row`."""
+        return self._batch(self._train, row, weighted=True)
+
     def _train_batches(self, rows: Any, count: Any) -> None:
         _repeat(count, lambda n: self._train_batch(rows[n], n))
 
     def _train_batch(self, row: Any, n: Any) -> None:
         self.optimizer.learning_rate.assign(self.rates[n])
-        super().train_step(self._batch(self._train, row, weighted=True))
+        super().train_step(self.training_batch(row))
 
     def _batch(self, data: tuple[Any, Any], row: Any, weighted: bool) -> tuple[Any, ...]:
         examples, truth = (tf.gather(part, row) for part in data)

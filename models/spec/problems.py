@@ -4,7 +4,7 @@ import json
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 Path = tuple[str | int, ...]
 MOST_KEY = 500
@@ -48,6 +48,11 @@ def problem_at(path: Path, code: str, detail: str, value: object, name: str = ""
     received = _safe(value)
     text = received if isinstance(received, str) and not isinstance(value, str) else _json(received)
     return Problem(pointer_to(path), code, f"{detail}. Received: {name + '=' if name else ''}{text}", received)
+
+
+def refuse(path: Path, code: str, detail: str, value: object) -> NoReturn:
+    """Raise SpecError with the one problem that `problem_at` makes of these."""
+    raise SpecError([problem_at(path, code, detail, value)])
 
 
 _SHORT = reprlib.Repr()

@@ -6,7 +6,7 @@ import pytest
 
 from models import jobs
 from models.database import Database
-from models.diagnoses import Finding, LayerSigns, Verdict, diagnoses_of, last_seen, mended, record_signs, statistics_of
+from models.diagnoses import Finding, LayerSigns, Verdict, diagnoses_of, last_look, mended, record_signs, statistics_of
 from models.history import Event, whole_history
 from models.jobs import Job
 from models.spec import parse_spec
@@ -46,7 +46,7 @@ def test_epochs_and_verdicts_are_on_record_once(database: Database, job: Job) ->
         assert norms == {1: 1.0, 2: None, 3: 3.0}
         assert [row.epoch for row in statistics_of(session, job.id, 2)] == [1, 2]
         assert [row.epoch for row in statistics_of(session, job.id, after=1, most=1)] == [2]
-        assert last_seen(session, job.id) == 3
+        assert last_look(session, job.id) == 3
         first, second = diagnoses_of(session, job.id)
     assert [(row.number, row.epoch, row.verdict) for row in (first, second)] == [
         (1, 1, "dead_units"),

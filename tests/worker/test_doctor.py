@@ -15,7 +15,7 @@ from models.history import EpochResult
 from models.spec import JobSpec, parse_spec
 from worker.diagnosis import doctor as module
 from worker.diagnosis.doctor import MOST_LOOKS, MOST_OTHERS, Doctor, Rules, wake
-from worker.diagnosis.history import EpochSigns
+from worker.diagnosis.history import EpochSigns, Observations
 from worker.diagnosis.probe import expected_seconds
 from worker.diagnosis.thinned import Thinned
 
@@ -72,8 +72,8 @@ def test_every_epoch_is_looked_into_where_that_costs_little() -> None:
     assert patient.asked[-1] == [
         EpochSigns(epoch, 0.001, {"loss": 0.5, "val_loss": 2.0}, [SIGNS]) for epoch in range(1, 6)
     ]
-    assert patient.doctor.pending() == ({epoch: [SIGNS] for epoch in range(1, 6)}, [])
-    assert patient.doctor.pending() == ({}, [])
+    assert patient.doctor.pending() == Observations({epoch: [SIGNS] for epoch in range(1, 6)}, [])
+    assert patient.doctor.pending() == Observations({}, [])
 
 
 def test_a_dear_look_is_for_the_first_epoch_the_last_and_once_in_a_while() -> None:
@@ -133,9 +133,9 @@ def test_a_long_training_has_a_short_history_of_all_its_parts() -> None:
 def test_a_verdict_is_told_once() -> None:
     patient = Patient(rules=lambda _, history: [finding(each.epoch) for each in history])
     patient.train([1, 2])
-    assert patient.doctor.pending()[1] == [finding(1)]
+    assert patient.doctor.pending().findings == [finding(1)]
     patient.train([3])
-    assert patient.doctor.pending()[1] == []
+    assert patient.doctor.pending().findings == []
 
 
 @pytest.mark.parametrize("broken", ["look", "ask"])
@@ -177,7 +177,7 @@ def test_what_is_on_record_is_taken_up_again() -> None:
     assert second.layers is not None
     assert str(second.layers[0].gradient_norm) == "nan"
     assert (second.layers[0].weight_norm, second.layers[0].saturated_share) == (2.0, 0.25)
-    assert patient.doctor.pending()[1] == [finding(4, "overfitting")]
+    assert patient.doctor.pending().findings == [finding(4, "overfitting")]
 
 
 @given(st.integers(1, 2000), st.sampled_from([2, 8, 100]))

@@ -17,7 +17,7 @@ from tests.worker.spirals import BATCH, EXAMPLES, spiral_model, spiral_spec, tra
 from worker.callbacks import stoppers
 from worker.checkpoints import Checkpoint, CheckpointKeeper, restore, values_of, variables_of
 from worker.chunks import Chunks
-from worker.steering import Course, Steering, Turn, chunks_through
+from worker.steering import ChangeAt, Course, Steering, chunks_through
 from worker.training import ResidentModel, fit
 
 BATCHES = 7  # an epoch, the last one partial
@@ -29,19 +29,19 @@ class Asked:
 
     def __init__(self, *asked: tuple[int, dict[str, Any]]) -> None:
         self.steps = [step for step, _ in asked]
-        self.turns = [Turn(n, ChangeSpec.model_validate(body)) for n, (_, body) in enumerate(asked, start=1)]
+        self.changes = [ChangeAt(n, ChangeSpec.model_validate(body)) for n, (_, body) in enumerate(asked, start=1)]
         self.now = 0
-        self.recorded: list[Turn] = []
+        self.recorded: list[ChangeAt] = []
         self.told: list[tuple[int, dict[str, Any], int]] = []
 
     def asked(self) -> int:
         return sum(step <= self.now for step in self.steps)
 
-    def waiting(self) -> Sequence[Turn]:
-        return self.turns[len(self.recorded) : self.asked()]
+    def waiting(self) -> Sequence[ChangeAt]:
+        return self.changes[len(self.recorded) : self.asked()]
 
-    def made(self, turn: Turn, epoch: int, old: dict[str, Any], epochs: int) -> None:
-        self.recorded.append(turn)
+    def made(self, placed: ChangeAt, epoch: int, old: dict[str, Any], epochs: int) -> None:
+        self.recorded.append(placed)
         self.told.append((epoch, old, epochs))
 
 
@@ -73,14 +73,14 @@ def train(
     spec: JobSpec,
     rows: int,
     asked: Asked,
-    turns: Sequence[Turn] = (),
+    changes: Sequence[ChangeAt] = (),
     done: int = 0,
     upto: int = MOST_EPOCHS,
 ) -> Clock:
     """Train from epoch `done` on as an attempt does, at most to the epoch `upto`."""
     early_stopping, plateau = stoppers(spec)
-    chunks = chunks_through(Chunks(EXAMPLES, BATCH, rows), turns, done)
-    steering = Steering(chunks, Course.of(spec), turns, asked, early_stopping, done)
+    chunks = chunks_through(Chunks(EXAMPLES, BATCH, rows), changes, done)
+    steering = Steering(chunks, Course.of(spec), changes, asked, early_stopping, done)
     clock = Clock(asked, chunks, steering)
     callbacks = [each for each in (early_stopping, plateau, steering, clock) if each is not None]
     fit(model, chunks, seed=spec.seed, epochs=upto, done=done, callbacks=callbacks)
@@ -102,7 +102,7 @@ def test_a_cut_moves_no_example(examples: int, batch_size: int, rows: int, cuts:
     plain = Chunks(examples, min(batch_size, examples), rows)
     # Where a change can have been made: chunks begin with a whole batch.
     places = sorted(step for step in cuts if step % plain.batches < plain.whole)
-    chunks = chunks_through(plain, [Turn(1, ChangeSpec(epochs=1), step) for step in places], 0)
+    chunks = chunks_through(plain, [ChangeAt(1, ChangeSpec(epochs=1), step) for step in places], 0)
     order = np.arange(examples, dtype=np.int32)
     for epoch in {0, 1, *(step // plain.batches for step in places)}:
         pieces = list(chunks.cut(order, epoch))
@@ -120,7 +120,7 @@ def test_a_new_rate_holds_from_its_step_on_as_in_keras_own_training() -> None:
     spec = spiral_spec(optimizer={"type": "sgd", "learning_rate": 0.5, "momentum": 0.9}, epochs=3)
     model, asked = spiral_model(spec), Asked((3, {"learning_rate": 0.05}))
     clock = train(model, spec, 2, asked)
-    assert [(turn.number, turn.step) for turn in asked.recorded] == [(1, 4)]
+    assert [(placed.number, placed.step) for placed in asked.recorded] == [(1, 4)]
     assert asked.told == [(1, {"learning_rate": 0.5}, 3)]
     assert clock.rates == pytest.approx([0.05] * 3)
     pieces = keras.optimizers.schedules.PiecewiseConstantDecay([3], [0.5, 0.05])
@@ -134,7 +134,7 @@ def test_a_schedule_counts_from_where_it_is_taken_up() -> None:
     spec = spiral_spec(optimizer={"type": "sgd", "learning_rate": 0.5}, epochs=2)
     model, asked = spiral_model(spec), Asked((7, {"learning_rate": decay}), (10, {"learning_rate": 0.1}))
     clock = train(model, spec, 1, asked)
-    assert [turn.step for turn in asked.recorded] == [7, 10]
+    assert [placed.step for placed in asked.recorded] == [7, 10]
     # In the old rate a schedule is told as it was asked, a number as the optimizer has it.
     assert asked.told[0][1] == {"learning_rate": 0.5}
     assert asked.told[1][1]["learning_rate"]["type"] == "exponential_decay"
@@ -171,7 +171,7 @@ def test_what_was_changed_is_changed_again_after_any_interruption(
     """Adam, whose state is more than its rate; the chunks of the second attempt are others, and so are its cuts."""
     whole, asked, clock = changed
     spec = CHANGED
-    assert [turn.step for turn in asked.recorded] == [2, 11, 18, 25]
+    assert [placed.step for placed in asked.recorded] == [2, 11, 18, 25]
     assert clock.epochs == [1, 2, 3, 4, 5, 6]
     first, second = spiral_model(spec), spiral_model(spec)
     if done:
@@ -193,7 +193,7 @@ def test_what_is_asked_later_is_never_followed_by_what_was_asked_before(done: in
     if done:
         train(before, spec, 7, Asked(), upto=done)
     train(first, spec, 2, asked, upto=done + 1)
-    assert [turn.step for turn in asked.recorded] == [7 * done + 4]
+    assert [placed.step for placed in asked.recorded] == [7 * done + 4]
     lost = asked.recorded[0]
     asked.steps, asked.now = [0, 0], 7 * done
     again = spiral_model(spec)
@@ -202,7 +202,11 @@ def test_what_is_asked_later_is_never_followed_by_what_was_asked_before(done: in
     asked.recorded = [lost]
     clock = train(again, spec, 1, asked, [lost], done)
     # Written down once more at its new step, and then the later one, which holds.
-    assert [(turn.number, turn.step) for turn in asked.recorded] == [(1, 7 * done + 4), (1, 7 * done), (2, 7 * done)]
+    assert [(placed.number, placed.step) for placed in asked.recorded] == [
+        (1, 7 * done + 4),
+        (1, 7 * done),
+        (2, 7 * done),
+    ]
     assert asked.told[-1][1] == {"learning_rate": 0.05}
     assert clock.rates == pytest.approx([0.002] * (4 - done))
     repeated = spiral_model(spec)
@@ -214,7 +218,7 @@ def test_a_change_that_came_as_the_last_epoch_ended_makes_it_not_the_last() -> N
     spec = spiral_spec(optimizer="adam", epochs=2)
     model, asked = spiral_model(spec), Asked((14, {"learning_rate": 0.01}), (14, {"epochs": 4}))
     assert train(model, spec, 7, asked).epochs == [1, 2, 3, 4]
-    assert [turn.step for turn in asked.recorded] == [14, 14]
+    assert [placed.step for placed in asked.recorded] == [14, 14]
     assert [epochs for _, _, epochs in asked.told] == [2, 4]
     again = spiral_model(spec)
     assert train(again, spec, 2, Asked(), asked.recorded).epochs == [1, 2, 3, 4]

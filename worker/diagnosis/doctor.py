@@ -13,7 +13,7 @@ from models.diagnoses import Diagnosis, Finding, LayerSigns, LayerStatistics
 from models.history import Epoch
 from models.spec import JobSpec, parse_spec
 from worker.data import Split
-from worker.diagnosis.history import EpochSigns
+from worker.diagnosis.history import EpochSigns, Observations
 from worker.diagnosis.probe import Probe, expected_seconds
 from worker.diagnosis.rules import diagnose
 from worker.diagnosis.thinned import Thinned
@@ -99,9 +99,9 @@ class Doctor(keras.callbacks.Callback):
             if row is not None:
                 self._keep(EpochSigns(epoch, _number(row.learning_rate), _metrics_on(row), seen.get(epoch)))
 
-    def pending(self) -> tuple[dict[int, list[LayerSigns]], list[Finding]]:
+    def pending(self) -> Observations:
         """The signs by epoch, and the findings, since this was asked last."""
-        new = self._signs, self._findings
+        new = Observations(self._signs, self._findings)
         self._signs, self._findings = {}, []
         return new
 

@@ -24,7 +24,7 @@ class EpochSigns:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observations:
     """What is to be put on record: the signs of every layer by epoch, and what was found."""
 
     signs: Mapping[int, Sequence[LayerSigns]] = field(default_factory=dict)

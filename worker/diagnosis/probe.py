@@ -63,10 +63,10 @@ class Probe:
 
     def _draw(self, epoch: int) -> tuple[Any, ...]:
         """Inputs, labels and, if classes have weights, those of the examples."""
-        whole = len(self._model._train[0])
+        whole = self._model.examples
         random = np.random.default_rng((self._seed, epoch, DRAWN))
         drawn = random.choice(whole, min(self._examples, whole), replace=False, shuffle=False)
-        return self._model._batch(self._model._train, drawn.astype(np.int32), weighted=True)
+        return self._model.training_batch(drawn.astype(np.int32))
 
     def _gradients(self, batch: tuple[Any, ...]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """The gradient by each trained variable, and the watched outputs.

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from models.changes import Change, changes_of
+from models.changes import changes_of
 from models.exports import MODEL_FILE
 from models.jobs import Job
 from models.registry import Artifact
@@ -19,9 +19,8 @@ from worker.hold import Hold
 from worker.initial_weights import Unusable, load_keras, read_verified, read_weights, take_weights, weights_of
 from worker.kinds.steps import Steps
 from worker.network import build_network, copy_weights
-from worker.plan import Plan, device_of, plan_for
-from worker.rehearsal import check_precision, chunks_of, rehearse
-from worker.steering import Course, Steering, Turn, chunks_through
+from worker.rehearsal import chunks_of, plan_after, rehearse
+from worker.steering import ChangeAt, Course, Steering, chunks_through
 from worker.training import build_model, fit
 
 
@@ -31,7 +30,7 @@ class Original:
 
     spec: JobSpec
     execution: dict[str, Any] | None
-    turns: list[Turn]
+    changes: list[ChangeAt]
     model: Artifact
 
 
@@ -74,25 +73,21 @@ def _original(hold: Hold, wanted: Verify) -> Original:
         job, model = session.get(Job, wanted.job), session.get(Artifact, (wanted.job, MODEL_FILE))
         if job is None or model is None:
             raise Unusable(f"The model of {wanted.job} is gone.")
-        turns = [_turn(change) for change in changes_of(session, job.id)]
-        return Original(JobSpec.model_validate(job.spec), job.execution, turns, model)
-
-
-def _turn(change: Change) -> Turn:
-    return Turn(change.number, change.spec, change.applied_at_step)
+        changes = [ChangeAt.of(row) for row in changes_of(session, job.id)]
+        return Original(JobSpec.model_validate(job.spec), job.execution, changes, model)
 
 
 def _trained_again(hold: Hold, original: Original, split: Split, epochs: int, steps: Steps) -> keras.Model:
     """The network as it serves, after so many epochs."""
     spec = original.spec
     scaling = data.scaling_of(spec.dataset, split.x_train)
-    model = build_model(spec, split, scaling, _plan(original, split, scaling))
+    model = build_model(spec, split, scaling, plan_after(original.execution, spec, split, scaling))
     if spec.initial_weights is not None:
         take_weights(model.network, read_weights(hold, spec.initial_weights))
     early_stopping, plateau = stoppers(spec)
     longest = chunks_of(spec, len(split.x_train))
-    chunks = rehearse(model, chunks_through(longest, original.turns, 0), steps.look)
-    steering = Steering(chunks, Course.of(spec), original.turns, early_stopping=early_stopping)
+    chunks = rehearse(model, chunks_through(longest, original.changes, 0), steps.look)
+    steering = Steering(chunks, Course.of(spec), original.changes, early_stopping=early_stopping)
     callbacks = (early_stopping, plateau, steering, EndAfter(steps, steering, epochs))
     fit(
         model,
@@ -105,13 +100,6 @@ def _trained_again(hold: Hold, original: Original, split: Split, epochs: int, st
     twin = build_network(spec, scaling, serving=True)
     copy_weights(model.network, twin)
     return twin
-
-
-def _plan(original: Original, split: Split, scaling: tuple[float, float]) -> Plan:
-    """The plan that the training had, since another one gives other numbers, where this machine can follow it."""
-    if original.execution is not None and original.execution["device"] == device_of(original.spec):
-        return Plan.from_facts(original.execution)
-    return check_precision(plan_for(original.spec), original.spec, split, scaling)
 
 
 def _compared(first: dict[str, list[np.ndarray]], second: dict[str, list[np.ndarray]]) -> list[dict[str, Any]]:
@@ -127,7 +115,7 @@ def _compared(first: dict[str, list[np.ndarray]], second: dict[str, list[np.ndar
 
 
 def _told(wanted: Verify, original: Original, layers: list[dict[str, Any]]) -> dict[str, Any]:
-    made = sum(turn.step is not None for turn in original.turns)
+    made = sum(each.step is not None for each in original.changes)
     same = all(layer["same"] for layer in layers)
     count = sum(layer["weights"] for layer in layers)
     furthest = max((layer["largest_difference"] for layer in layers), default=0.0)
